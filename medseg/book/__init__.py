@@ -1,0 +1,1 @@
+"""The book: run the pages, stage them, build the HTML."""

@@ -1,0 +1,1 @@
+"""Volumes in and out, data sets and their official layouts, splits, phantoms, windows and transforms."""

@@ -1,0 +1,84 @@
+"""Cases in memory, normalised, ready to be cut: the training feed and what inference reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.config import AugmentConfig, ModelConfig
+from medseg.data.catalog import DatasetCard
+from medseg.data.checks import check_pair
+from medseg.data.layouts import Case
+from medseg.data.transforms import augmented, normalise
+from medseg.data.volume import Volume, read
+from medseg.data.windows import WindowIndex, cut
+from medseg.runtime import generator_for
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """One case: the volume as read, its normalised image (C, D, H, W), its class numbers (1, D, H, W)."""
+
+    id: str
+    volume: Volume
+    image: Tensor
+    labels: Tensor
+
+
+def load_case(case: Case, card: DatasetCard) -> LoadedCase:
+    """Read one labelled case, checked against the card, and normalise it."""
+    volume = read(case.image, case.labels)
+    check_pair(volume, card)
+    assert volume.labels is not None
+    image = torch.from_numpy(normalise(volume.array, card))
+    labels = torch.from_numpy(np.searchsorted(sorted(card.labels), volume.labels).astype(np.int16))[None]
+    return LoadedCase(case.id, volume, image, labels)
+
+
+def to_label_values(classes: np.ndarray, card: DatasetCard) -> np.ndarray:
+    """Class numbers 0, 1, 2, ... back to the label values of the data set."""
+    values = np.array(sorted(card.labels))
+    return values.astype(np.uint8 if values.max() < 256 else np.int16)[classes]
+
+
+class WindowFeed:
+    """Batches of augmented windows, each a function of the seed and the step.
+
+    Args:
+        cases: the training cases.
+        model: gives the window: slices and pixels.
+        augment: training transforms.
+        batch: windows a step.
+        seed: run seed.
+        all_slices: labels of every slice of the window, not of the centre one only.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[LoadedCase],
+        model: ModelConfig,
+        augment: AugmentConfig,
+        batch: int,
+        seed: int,
+        all_slices: bool,
+    ):
+        self.cases, self.model, self.augment, self.seed = cases, model, augment, seed
+        self.all_slices = all_slices
+        self.index = WindowIndex([case.image.shape[1] for case in cases], batch, seed)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, C, D, H, W) and labels (B, 1, H, W), or (B, 1, D, H, W) with all_slices."""
+        images, labels = zip(
+            *(self._window(step, i, *pair) for i, pair in enumerate(self.index.at(step))), strict=True
+        )
+        return torch.stack(images), torch.stack(labels)
+
+    def _window(self, step: int, position: int, case: int, center: int) -> tuple[Tensor, Tensor]:
+        loaded, slices = self.cases[case], self.model.slices
+        image = cut(loaded.image, center, slices)
+        label = cut(loaded.labels, center, slices if self.all_slices else 1).float()
+        generator = generator_for(self.seed, "augment", step, position)
+        image, label = augmented(image, label, self.augment, self.model.image_px, generator)
+        return image, (label if self.all_slices else label[:, 0]).long()

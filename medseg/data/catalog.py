@@ -1,0 +1,89 @@
+"""One card per data set: what it is, whom to cite, what its labels mean, how it is normalised."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+CT_WINDOW_HU = (-175.0, 250.0)  # TransSeg, Table 1: the clip of every CT data set.
+
+
+class DatasetCard(BaseModel):
+    """Facts about a data set that code and pages need.
+
+    Attributes:
+        name: the official folder name.
+        title: for tables and pages.
+        source: who publishes it.
+        licence: of the data, not of this code.
+        citation: the reference to give when results on it are shown.
+        md5: of the archive that the download fetches, None where there is no download.
+        modality: CT or MRI.
+        channels: name of each image channel, in file order.
+        labels: value in the label maps to name of the structure; 0 is the background.
+        nsd_tolerance_mm: tolerance of the normalised surface distance, in millimetres.
+        normalise: by each volume's own percentiles, or by one fixed window.
+        window: lower and upper end of the fixed window (HU), None for percentiles.
+        split_sizes: cases for training, validation and test in the paper's split, None where none is stated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    citation: str
+    md5: str | None
+    modality: str
+    channels: tuple[str, ...]
+    labels: dict[int, str]
+    nsd_tolerance_mm: float
+    normalise: Literal["percentile", "window"]
+    window: tuple[float, float] | None
+    split_sizes: tuple[int, int, int] | None
+
+
+_PHANTOM = DatasetCard(
+    name="Phantom",
+    title="Phantoms with an ambiguous slice (MRI-like)",
+    source="drawn by medseg.data.phantoms from a seed",
+    licence="CC0-1.0 (drawn, no patient)",
+    citation="medseg, medseg/data/phantoms.py",
+    md5=None,
+    modality="MRI",
+    channels=("MRI",),
+    labels={0: "background", 1: "organ", 2: "vessel", 3: "nodule"},
+    nsd_tolerance_mm=1.0,
+    normalise="percentile",
+    window=None,
+    split_sizes=None,
+)
+
+DATASETS: dict[str, DatasetCard] = {
+    "Task04_Hippocampus": DatasetCard(
+        name="Task04_Hippocampus",
+        title="Hippocampus (Medical Segmentation Decathlon, Task04)",
+        source="Medical Segmentation Decathlon, http://medicaldecathlon.com",
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al., The Medical Segmentation Decathlon, Nat. Commun. 13, 4128 (2022)",
+        md5="9d24dba78a72977dbd1d2e110310f31b",
+        modality="MRI",
+        channels=("MRI",),
+        labels={0: "background", 1: "Anterior", 2: "Posterior"},
+        nsd_tolerance_mm=1.0,
+        normalise="percentile",
+        window=None,
+        split_sizes=(208, 39, 13),
+    ),
+    "Phantom": _PHANTOM,
+    "PhantomCT": _PHANTOM.model_copy(
+        update={
+            "name": "PhantomCT",
+            "title": "Phantoms with an ambiguous slice (CT-like)",
+            "modality": "CT",
+            "channels": ("CT",),
+            "normalise": "window",
+            "window": CT_WINDOW_HU,
+        }
+    ),
+}

@@ -1,0 +1,1 @@
+"""2D encoders behind one contract: feature maps, channels, strides."""

@@ -1,0 +1,1 @@
+"""Lifting 2D weights to 3D."""

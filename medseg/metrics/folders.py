@@ -1,0 +1,148 @@
+"""Scoring a folder of predictions against a folder of references: `medseg evaluate`."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medseg.data.checks import GRID_TOLERANCE, corner_distance
+from medseg.data.nifti import SUFFIXES
+from medseg.data.volume import Volume, case_name, read_labels
+from medseg.errors import InputError
+from medseg.files import write_atomic
+from medseg.metrics.case import CaseScore, score_case
+from medseg.metrics.overlap import foreground
+
+
+def evaluate_folders(
+    pred_dir: Path,
+    ref_dir: Path,
+    labels: Mapping[int, str] | None = None,
+    tolerance_mm: float = 1.0,
+) -> pd.DataFrame:
+    """Score every prediction in a folder against the reference of the same name.
+
+    Files are paired by name without .nii or .nii.gz; other files and hidden files are passed over. Voxel
+    grids are compared after reorientation to RAS, so a different storage order of the same grid is accepted.
+
+    Args:
+        pred_dir: Folder of predicted label maps.
+        ref_dir: Folder of reference label maps.
+        labels: Labels of the data set; None takes all labels found in the references, background excluded.
+        tolerance_mm: Tolerance of the NSD in mm.
+
+    Returns:
+        One row per case and label, sorted by case; the columns are the fields of `CaseScore`, None as NaN.
+
+    Raises:
+        InputError: A folder or a counterpart is missing, grids differ, or a map is not usable.
+    """
+    pairs = _pair(_maps(Path(pred_dir)), _maps(Path(ref_dir)))
+    wanted = foreground(labels) if labels is not None else _labels_in(ref for _, _, ref in pairs)
+    if not wanted:
+        raise InputError(
+            "there is no label to score",
+            expected="at least one label other than 0",
+            got="none in the references" if labels is None else "none in labels",
+            do="pass the labels of the data set, or check the reference folder",
+        )
+    scores = [row for name, pred, ref in pairs for row in _score(name, pred, ref, wanted, tolerance_mm)]
+    frame = pd.DataFrame([row.model_dump() for row in scores], columns=list(CaseScore.model_fields))
+    # A column that holds only None would otherwise be of type object.
+    return frame.astype({"dice": float, "hd95_mm": float, "nsd": float})
+
+
+def write_scores(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table of scores as CSV, whole or not at all; undefined scores are empty fields.
+
+    Args:
+        frame: Table of `evaluate_folders`.
+        path: Target file; an existing file is replaced only once the new one is complete.
+    """
+    write_atomic(Path(path), frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _score(name: str, pred: Path, ref: Path, labels: list[int], tolerance_mm: float) -> list[CaseScore]:
+    predicted, reference = read_labels(pred), read_labels(ref)
+    _check_grid(predicted, reference, pred, ref)
+    try:
+        return score_case(
+            name,
+            predicted.array[0],
+            reference.array[0],
+            labels,
+            reference.spacing_mm,
+            tolerance_mm,
+        )
+    except InputError as error:
+        what = f"{error.what} ({pred} against {ref})"
+        raise InputError(what, expected=error.expected, got=error.got, do=error.do) from error
+
+
+def _maps(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(
+            "a folder is missing", expected="an existing folder", got=str(folder), do="check the path"
+        )
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(SUFFIXES):
+            continue
+        name = case_name(path)
+        if name in found:
+            raise InputError(
+                "two files have the same case name",
+                expected="one label map per case",
+                got=f"{found[name].name} and {path.name} in {folder}",
+                do="remove one of them",
+            )
+        found[name] = path
+    if not found:
+        raise InputError(
+            "a folder holds no label maps",
+            expected="files that end in .nii or .nii.gz",
+            got=str(folder),
+            do="check the path, or convert the label maps to NIfTI",
+        )
+    return found
+
+
+def _pair(predictions: dict[str, Path], references: dict[str, Path]) -> list[tuple[str, Path, Path]]:
+    alone = [predictions[name] for name in predictions.keys() - references.keys()]
+    alone += [references[name] for name in references.keys() - predictions.keys()]
+    if alone:
+        raise InputError(
+            "files without a counterpart",
+            expected="the same names in both folders",
+            got=", ".join(str(path) for path in sorted(alone)),
+            do="add the missing files, or move these out of the folder",
+        )
+    return [(name, predictions[name], references[name]) for name in sorted(references)]
+
+
+def _labels_in(paths: Iterable[Path]) -> list[int]:
+    found: set[int] = set()
+    for path in paths:
+        found.update(int(label) for label in np.unique(read_labels(path).array))
+    return foreground(found)
+
+
+def _check_grid(predicted: Volume, reference: Volume, pred: Path, ref: Path) -> None:
+    if predicted.array.shape != reference.array.shape:
+        raise InputError(
+            "prediction and reference differ in shape",
+            expected=f"{reference.array.shape[1:]} (D H W, as in {ref})",
+            got=f"{predicted.array.shape[1:]} in {pred}",
+            do="export the prediction in the space of its own image",
+        )
+    limit = GRID_TOLERANCE * min(reference.spacing_mm)
+    # Affines map x y z indices, the reverse of D H W.
+    shift = corner_distance(reference.array.shape[:0:-1], predicted.affine, reference.affine)
+    if shift > limit:
+        raise InputError(
+            "prediction and reference differ in affine",
+            expected=f"the affine of {ref}, corners within {limit:.3g} mm",
+            got=f"corners up to {shift:.3g} mm away in {pred}",
+            do="export the prediction in the space of its own image",
+        )

@@ -1,0 +1,1 @@
+"""What a page shows: tables, figures, the volume viewer."""

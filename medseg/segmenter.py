@@ -1,0 +1,123 @@
+"""Encoder + inflation + decoder from one ModelConfig, with its parameter and FLOP table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+import medseg.compat  # noqa: F401  isort: skip
+from medseg.config import ModelConfig
+from medseg.decoders.unet3d import UNet3D
+from medseg.decoders.upernet import UPerNet
+from medseg.encoders.checkpoints import LoadReport
+from medseg.encoders.vit import ViTEncoder
+from medseg.errors import InputError
+from medseg.runtime import generator_for
+from medseg.shapes import Windows
+
+# What the network predicts of a window: its centre slice (B K H W), or every slice (B K D H W).
+Target = Literal["center", "all"]
+
+
+class Segmenter(nn.Module):
+    """A network that takes windows (B, C, D, H, W) and predicts logits at the window's own size.
+
+    Attributes:
+        target: "center" gives logits (B, classes, H, W) of the centre slice, "all" (B, classes, D, H, W).
+        parts: name of a part to module, in the order of the forward pass.
+    """
+
+    def __init__(self, parts: dict[str, nn.Module], target: Target):
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.target: Target = target
+
+    def forward(self, windows: Windows) -> Tensor:
+        """Logits of the windows."""
+        value: Tensor | list[Tensor] = windows
+        for part in self.parts.values():
+            value = part(value)
+        assert isinstance(value, Tensor)
+        if self.target == "center" and value.shape[-2:] != windows.shape[-2:]:
+            value = functional.interpolate(value, size=windows.shape[-2:], mode="bilinear", align_corners=False)
+        return value
+
+
+def _vit_upernet(config: ModelConfig) -> Segmenter:
+    encoder = ViTEncoder(config.encoder, config.in_channels, config.slices, config.image_px, config.taps)
+    decoder = UPerNet(encoder.channels, config.decoder_channels or encoder.channels[-1], config.classes)
+    return Segmenter({"encoder": encoder, "decoder": decoder}, target="center")
+
+
+def _unet3d(config: ModelConfig) -> Segmenter:
+    return Segmenter({"unet": UNet3D(config.in_channels, config.classes)}, target="all")
+
+
+NETWORKS: dict[str, Callable[[ModelConfig], Segmenter]] = {"vit_upernet": _vit_upernet, "unet3d": _unet3d}
+
+
+def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]:
+    """The network of a configuration, its fresh parts seeded, its encoder filled where weights are named.
+
+    Fresh parts are drawn before foreign weights are loaded: arms that share a seed share their decoder.
+
+    Raises:
+        InputError: weights for a network that has no encoder to fill, or weights that do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_for(seed, "init").initial_seed())
+        segmenter = NETWORKS[config.network](config)
+    if config.weights is None:
+        return segmenter, None
+    encoder = segmenter.parts["encoder"] if "encoder" in segmenter.parts else None
+    if not isinstance(encoder, ViTEncoder):
+        raise InputError(
+            f"network {config.network!r} takes no weights",
+            expected="weights: null",
+            got=config.weights,
+            do="leave the weights out, or choose a network with an encoder",
+        )
+    return segmenter, encoder.load(config.weights, config.inflation, generator_for(seed, "inflation"))
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters, and FLOPs (one multiply-add = 2) at the stated input shape, whole and per part."""
+
+    parameters: int
+    trainable: int
+    flops: int
+    input_shape: tuple[int, ...]
+    parameters_per_part: dict[str, int]
+    flops_per_part: dict[str, int]
+
+
+def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
+    """Number of scalars in the parameters of a module."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+def measure_size(config: ModelConfig) -> Size:
+    """Size of a network without weights or memory for them: built and run on torch's meta device.
+
+    FLOPs are those of matrix products, convolutions and attention for one window.
+    """
+    with torch.device("meta"):
+        segmenter = NETWORKS[config.network](config).eval()
+        shape = (1, config.in_channels, config.slices, config.image_px, config.image_px)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            segmenter(torch.empty(shape))
+    by_module = counter.get_flop_counts()
+    per_part = {name: sum(by_module.get(f"Segmenter.parts.{name}", {}).values()) for name in segmenter.parts}
+    return Size(
+        parameters=count_parameters(segmenter),
+        trainable=count_parameters(segmenter, trainable_only=True),
+        flops=counter.get_total_flops(),
+        input_shape=shape,
+        parameters_per_part={name: count_parameters(part) for name, part in segmenter.parts.items()},
+        flops_per_part=per_part,
+    )

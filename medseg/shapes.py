@@ -1,0 +1,18 @@
+"""Axis constants and tensor aliases: axes are always B C D H W (batch, channel, depth, height, width)."""
+
+from typing import TypeAlias
+
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+BATCH, CHANNEL, DEPTH, HEIGHT, WIDTH = range(5)
+
+# Convolution weights: out, in, then the kernel axes in the order of the image axes.
+KERNEL_OUT, KERNEL_IN, KERNEL_DEPTH, KERNEL_HEIGHT, KERNEL_WIDTH = range(5)
+
+Windows: TypeAlias = Float[Tensor, "b c d h w"]
+Images: TypeAlias = Float[Tensor, "b c h w"]
+Logits: TypeAlias = Float[Tensor, "b k h w"]
+SliceLabels: TypeAlias = Integer[Tensor, "b h w"]
+Tokens: TypeAlias = Float[Tensor, "b n c"]
+FeatureMap: TypeAlias = Float[Tensor, "b c h w"]

@@ -1,0 +1,1 @@
+"""What is asked (YAML), and running what is missing."""

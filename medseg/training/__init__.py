@@ -1,0 +1,1 @@
+"""Losses, precision, schedule, loop and checkpoint."""

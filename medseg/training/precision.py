@@ -1,0 +1,57 @@
+"""AMP in one file: which number format runs on which hardware, with or without a gradient scaler.
+
+=========================  =====  ======  ==========================================================
+hardware                   dtype  scaler  why
+=========================  =====  ======  ==========================================================
+CPU                        bf16   no      half the memory traffic; same exponent range as float32
+GPU, compute 8.0 and up    bf16   no      tensor cores; same exponent range as float32
+GPU below 8.0 (T4, V100)   fp16   yes     tensor cores for fp16 only; small gradients need scaling
+any, on request            fp32   no      reference
+=========================  =====  ======  ==========================================================
+
+Parameters, optimiser state and loss stay in float32; the forward pass runs under autocast.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from lightning.fabric.plugins.precision import MixedPrecision, Precision
+
+from medseg.runtime import device_kind
+
+Choice = Literal["bf16", "fp16", "fp32"]
+FIRST_BF16_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """A number format, its torch dtype, Fabric's name of it, and whether gradients are scaled."""
+
+    choice: Choice
+    dtype: torch.dtype
+    fabric: Literal["bf16-mixed", "16-mixed", "32-true"]
+    scaler: bool
+
+
+PLANS: dict[str, PrecisionPlan] = {
+    "bf16": PrecisionPlan("bf16", torch.bfloat16, "bf16-mixed", scaler=False),
+    "fp16": PrecisionPlan("fp16", torch.float16, "16-mixed", scaler=True),
+    "fp32": PrecisionPlan("fp32", torch.float32, "32-true", scaler=False),
+}
+
+
+def plan(wanted: str = "auto") -> PrecisionPlan:
+    """The plan for this machine; "auto" follows the table."""
+    if wanted != "auto":
+        return PLANS[wanted]
+    if device_kind() == "cuda" and torch.cuda.get_device_capability() < FIRST_BF16_CAPABILITY:
+        return PLANS["fp16"]
+    return PLANS["bf16"]
+
+
+def plugin(wanted: PrecisionPlan) -> Precision:
+    """The Fabric plugin of a plan (on a CPU, fp16 has no scaler kernel of its own and runs unscaled)."""
+    if wanted.choice == "fp32":
+        return Precision()
+    return MixedPrecision(wanted.fabric, device_kind())  # type: ignore[arg-type]
