@@ -27,7 +27,7 @@ def generator_for(seed: int, *axis: str | int) -> torch.Generator:
 
 
 def device_kind() -> str:
-    """"cuda" where a CUDA device answers, else "cpu"."""
+    """Give "cuda" where a CUDA device answers, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -52,4 +52,3 @@ def peak_bytes() -> int:
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-

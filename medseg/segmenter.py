@@ -43,7 +43,9 @@ class Segmenter(nn.Module):
             value = part(value)
         assert isinstance(value, Tensor)
         if self.target == "center" and value.shape[-2:] != windows.shape[-2:]:
-            value = functional.interpolate(value, size=windows.shape[-2:], mode="bilinear", align_corners=False)
+            value = functional.interpolate(
+                value, size=windows.shape[-2:], mode="bilinear", align_corners=False
+            )
         return value
 
 
@@ -73,7 +75,7 @@ def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]
         segmenter = NETWORKS[config.network](config)
     if config.weights is None:
         return segmenter, None
-    encoder = segmenter.parts["encoder"] if "encoder" in segmenter.parts else None
+    encoder = dict(segmenter.parts.items()).get("encoder")
     if not isinstance(encoder, ViTEncoder):
         raise InputError(
             f"network {config.network!r} takes no weights",

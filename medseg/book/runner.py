@@ -28,7 +28,7 @@ def run_notebook(
     source: Path,
     target: Path,
     parameters: Mapping[str, Any],
-    timeout_s: float = 600,
+    timeout_s: int | float = 600,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
@@ -71,7 +71,12 @@ def run_notebook(
 
 
 def _execute(
-    prepared: Path, running: Path, parameters: Mapping[str, Any], timeout_s: float, cwd: Path, env: Mapping[str, str]
+    prepared: Path,
+    running: Path,
+    parameters: Mapping[str, Any],
+    timeout_s: int | float,
+    cwd: Path,
+    env: Mapping[str, str],
 ) -> str | None:
     """Run the page and return what went wrong in one line, or None."""
     import papermill
@@ -105,7 +110,7 @@ def _execute(
 
 
 def _kernel_manager(connection: Path, log: Path, env: Mapping[str, str]) -> type:
-    """A kernel manager that starts this Python and writes its connection file and its log where it is told."""
+    """A kernel manager that starts this Python with its connection file and log where it is told."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -118,7 +123,7 @@ def _kernel_manager(connection: Path, log: Path, env: Mapping[str, str]) -> type
                 # Sockets in the folder instead of open ports: nothing else on the machine can meet them.
                 self.transport, self.ip = "ipc", str(connection.with_suffix(""))
 
-        async def start_kernel(self, **kwargs: Any) -> None:
+        async def start_kernel(self, **kwargs: Any) -> None:  # type: ignore[override]
             with log.open("ab") as stream:
                 settings = {"env": {**os.environ, **env}, "stdout": stream, "stderr": stream}
                 await super().start_kernel(**{**kwargs, **settings})
@@ -180,7 +185,9 @@ def _changed_parameters(page: str, prepared: Path, parameters: Mapping[str, Any]
             got=", ".join(unknown),
             do="correct the name, or assign it in the page's `parameters` cell",
         )
-    return {name: value for name, value in parameters.items() if not _is_literal(known[name]["default"], value)}
+    return {
+        name: value for name, value in parameters.items() if not _is_literal(known[name]["default"], value)
+    }
 
 
 def _is_literal(source: str, value: Any) -> bool:

@@ -40,7 +40,7 @@ def stage(
     Args:
         root: the folder with `_config.yml`, `_toc.yml`, `book/` and `notebooks/`.
         out: the staged folder; what no longer belongs to the book is removed from it.
-        profile: passed to every page as its parameter `profile`; at "smoke" a page has one thread and no network.
+        profile: passed to every page as its parameter `profile`; "smoke" means one thread and no network.
         pages: the notebooks to execute, by their names in the table of contents. The others keep the
             outputs of an earlier run, or are staged without any. All when None.
         log: called with one line for each page.
@@ -49,7 +49,7 @@ def stage(
         Each notebook with the seconds that its last execution took, in the order of the table of contents.
 
     Raises:
-        InputError: a page of the table of contents that does not exist, or a name in `pages` that is not in it.
+        InputError: a page in the table of contents that does not exist, or one in `pages` that is not there.
         PageError: a page that did not run.
     """
     root, out = Path(root).resolve(), Path(out).resolve()
@@ -151,7 +151,7 @@ def _digest(root: Path, source: Path, profile: str) -> str:
 
 
 def _environment(root: Path, profile: str) -> dict[str, str]:
-    """The kernel's environment: the package of this process, absolute data folders, and at smoke nothing else."""
+    """The kernel's environment: this process's package, absolute data folders, and no network at smoke."""
     paths = [str(Path(medseg.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     env = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     for name in _DATA_FOLDERS:

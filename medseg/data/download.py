@@ -107,5 +107,5 @@ def _how_to_get(name: str) -> str:
     if card is not None and card.md5 is not None:
         return f"medseg data download {name} FOLDER"
     if card is not None:
-        return f"medseg data phantoms FOLDER/{name}"
+        return f"medseg data phantom FOLDER/{name} --cases 12 --seed 1"
     return "fetch it from its publisher"

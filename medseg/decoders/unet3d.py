@@ -14,7 +14,9 @@ class UNet3D(nn.Module):
 
     def __init__(self, in_channels: int, classes: int):
         super().__init__()
-        self.net = UNet(3, in_channels, classes, CHANNELS, strides=(2, 2, 2, 2), num_res_units=2, norm="instance")
+        self.net = UNet(
+            3, in_channels, classes, CHANNELS, strides=(2, 2, 2, 2), num_res_units=2, norm="instance"
+        )
 
     def forward(self, windows: Windows) -> Tensor:
         """Logits of every voxel."""

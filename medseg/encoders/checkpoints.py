@@ -120,7 +120,10 @@ def read_weights(name: str) -> tuple[dict[str, Tensor], WeightsCard]:
         return load_file(path), card
     except SafetensorError as error:
         raise InputError(
-            f"weights file {path.name} cannot be read", expected="safetensors", got=str(error), do="fetch it again"
+            f"weights file {path.name} cannot be read",
+            expected="safetensors",
+            got=str(error),
+            do="fetch it again",
         ) from error
 
 
@@ -158,6 +161,7 @@ def stand_in_state(template: dict[str, Tensor]) -> dict[str, Tensor]:
     """Made-up weights with the keys and shapes of `template`, the same at every call."""
     generator = torch.Generator().manual_seed(seed_for(0, STAND_IN))
     return {
-        key: torch.randn(value.shape, generator=generator) * 0.02 + (1.0 if "norm" in key and "weight" in key else 0.0)
+        key: torch.randn(value.shape, generator=generator) * 0.02
+        + (1.0 if "norm" in key and "weight" in key else 0.0)
         for key, value in template.items()
     }

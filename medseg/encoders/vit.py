@@ -6,6 +6,7 @@ layer of tokens remains (TransSeg, section 3.1). A 3D convolution whose kernel s
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import medseg.compat  # noqa: F401  isort: skip
 import timm
@@ -38,7 +39,7 @@ class ViTEncoder(Encoder):
         self.architecture, self.in_channels, self.slices = architecture, in_channels, slices
         self.image_px, self.taps = image_px, tuple(taps)
         try:
-            self.trunk = timm.create_model(
+            trunk: Any = timm.create_model(
                 architecture, in_chans=in_channels * slices, img_size=image_px, num_classes=0
             )
         except (RuntimeError, AssertionError, TypeError) as error:
@@ -48,17 +49,18 @@ class ViTEncoder(Encoder):
                 got=str(error),
                 do="see timm.list_models('vit_*')",
             ) from error
-        patch = self.trunk.patch_embed.patch_size[0]
-        if image_px % patch or max(self.taps) >= len(self.trunk.blocks):
+        patch = trunk.patch_embed.patch_size[0]
+        if image_px % patch or max(self.taps) >= len(trunk.blocks):
             raise InputError(
                 f"{architecture} does not fit the request",
-                expected=f"image size a multiple of {patch}, taps below {len(self.trunk.blocks)}",
+                expected=f"image size a multiple of {patch}, taps below {len(trunk.blocks)}",
                 got=f"image size {image_px}, taps {self.taps}",
                 do="change image_px or taps",
             )
         # Features are raw block outputs: the last norm would stay without gradient.
-        self.trunk.norm = self.trunk.fc_norm = nn.Identity()
-        self.channels = (self.trunk.embed_dim,) * len(self.taps)
+        trunk.norm = trunk.fc_norm = nn.Identity()
+        self.trunk: Any = trunk
+        self.channels = (trunk.embed_dim,) * len(self.taps)
         self.strides = (patch,) * len(self.taps)
 
     def forward(self, windows: Windows) -> list[FeatureMap]:

@@ -62,7 +62,9 @@ def inflate_state(
             actions[key] = "missing"
     for key in state_2d.keys() - target.keys():
         # The classifier and the last norm have no place: features are raw block outputs.
-        actions[key] = "skipped" if key.split(".")[0] in ("head", "norm", "fc_norm", "pre_logits") else "left over"
+        actions[key] = (
+            "skipped" if key.split(".")[0] in ("head", "norm", "fc_norm", "pre_logits") else "left over"
+        )
     total = sum(value.numel() for value in target.values())
     taken = {a: sum(target[k].numel() for k in lifted if actions[k] == a) for a in set(actions.values())}
     drawn = taken.get("drawn", 0)

@@ -19,7 +19,10 @@ def environment() -> Environment:
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {_cpu_name()}"
     versions = {name: metadata.version(name).split("+")[0] for name in LIBRARIES}
     return Environment(
-        hardware=hardware, threads=torch.get_num_threads(), python=platform.python_version(), libraries=versions
+        hardware=hardware,
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        libraries=versions,
     )
 
 
@@ -28,7 +31,10 @@ def code() -> Code:
     root = Path(medseg.__file__).parent.parent
     if not (root / ".git").exists():
         return Code(version=medseg.__version__, commit=None, dirty=None)
-    commit, status = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    commit, status = (
+        _git(root, "rev-parse", "HEAD"),
+        _git(root, "status", "--porcelain", "--untracked-files=no"),
+    )
     return Code(version=medseg.__version__, commit=commit, dirty=None if status is None else bool(status))
 
 

@@ -41,7 +41,7 @@ def _niivue(scene: Scene) -> Any:
         multiplanar_show_render=ipyniivue.ShowRender.ALWAYS,
         drag_and_drop_enabled=False,
     )
-    volumes = [{"name": "image.nii.gz", "data": to_nifti(scene.image, scene.affine)}]
+    volumes: list[dict[str, Any]] = [{"name": "image.nii.gz", "data": to_nifti(scene.image, scene.affine)}]
     for part, labels in (("reference", scene.reference), ("prediction", scene.prediction)):
         if labels is not None:
             data = to_nifti(labels, scene.affine)

@@ -5,6 +5,8 @@ import io
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from medseg.reports.scene import Scene, colour_of
 
@@ -71,11 +73,8 @@ def _line(axes, labels: np.ndarray | None, value: int, colour: tuple[float, ...]
 
 
 def _legend(figure: Figure, scene: Scene) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     handles: list = [
-        Patch(facecolor=tuple(c / 255 for c in colour_of(place)), label=name)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour_of(place)), label=name)
         for place, name in enumerate(scene.names.values())
     ]
     if handles and scene.reference is not None:

@@ -138,15 +138,19 @@ def _page(scene: Scene, title: str, png: bytes) -> str:
 <style>{here.joinpath("viewer.css").read_text(encoding="utf-8")}</style>
 <p class="medseg-viewer-title">{html.escape(title)}</p>
 <div class="medseg-viewer-live" hidden>
-<div class="medseg-viewer-stage"><canvas tabindex="0" role="img" aria-label="Interactive view. {summary}"></canvas></div>
+<div class="medseg-viewer-stage">
+<canvas tabindex="0" role="img" aria-label="Interactive view. {summary}"></canvas>
+</div>
 <div class="medseg-viewer-bar" role="group" aria-label="show or hide">{buttons}</div>
 <p class="medseg-viewer-hint">Drag in a plane to move the crosshair, in the 3D view to turn it. With the
 picture in focus: arrow keys, Page Up and Page Down, or the wheel.</p>
 </div>
 {_legend(scene)}
 <p class="medseg-viewer-status" role="status"></p>
-<figure><img src="data:image/png;base64,{still}"
-alt="Three planes of {summary}"><figcaption>Still image: axial, coronal and sagittal plane. {drawn}</figcaption></figure>
+<figure>
+<img src="data:image/png;base64,{still}" alt="Three planes of {summary}">
+<figcaption>Still image: axial, coronal and sagittal plane. {drawn}</figcaption>
+</figure>
 <script type="application/json">{_data(scene)}</script>
 <script>{here.joinpath("viewer.js").read_text(encoding="utf-8")}</script>
 </div>"""

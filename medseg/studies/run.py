@@ -11,7 +11,6 @@ from medseg.data.catalog import DatasetCard
 from medseg.data.layouts import Case, read_msd
 from medseg.data.splits import Split, msd_split
 from medseg.encoders.checkpoints import LoadReport
-from medseg.errors import InputError
 from medseg.inference.slice_windows import predict
 from medseg.metrics.case import CaseScore, score_case
 from medseg.records import provenance, schema, store
@@ -39,7 +38,9 @@ class Data:
 def open_data(folder: Path, split_seed: int) -> Data:
     """Read the layout and split it by the paper's rule."""
     card, cases = read_msd(folder)
-    return Data(card, {case.id: case for case in cases}, msd_split([c.id for c in cases], card.name, split_seed))
+    return Data(
+        card, {case.id: case for case in cases}, msd_split([c.id for c in cases], card.name, split_seed)
+    )
 
 
 def fitted_to(config: RunConfig, card: DatasetCard) -> RunConfig:

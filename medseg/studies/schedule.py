@@ -20,7 +20,11 @@ class Task:
 
 
 def missing(
-    study: Study, records: Iterable[Record], profile: str, cells: list[str] | None = None, seeds: int | None = None
+    study: Study,
+    records: Iterable[Record],
+    profile: str,
+    cells: list[str] | None = None,
+    seeds: int | None = None,
 ) -> list[Task]:
     """Tasks without a record at this profile: all cells of one seed before the next seed.
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class DiceFocal(nn.Module):
     """MONAI's DiceFocalLoss, background included, gamma 2, on logits (B, K, ...) and labels (B, 1, ...).
 
-    It is computed in float32 whatever the network ran in: sums over a slice overflow half precision.
+    One Dice a window and class, as in the official code. The loss is computed in float32 whatever the
+    network ran in: sums over a slice overflow half precision.
     """
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ Parameters, optimiser state and loss stay in float32; the forward pass runs unde
 from dataclasses import dataclass
 from typing import Literal
 
+import medseg.compat  # noqa: F401  isort: skip
 import torch
 from lightning.fabric.plugins.precision import MixedPrecision, Precision
 

@@ -1,0 +1,31 @@
+"""Named networks: what `medseg model list` knows and `medseg model show` measures."""
+
+from medseg.config import ModelConfig
+from medseg.errors import InputError
+
+
+def _transseg(encoder: str, slices: int) -> ModelConfig:
+    """The paper's input (512 px, 14 classes) and decoder width, without weights."""
+    return ModelConfig(encoder=encoder, weights=None, slices=slices, image_px=512, classes=14)
+
+
+MODELS: dict[str, ModelConfig] = {
+    "transseg-vit-tiny-1": _transseg("vit_tiny_patch16_224", 1),
+    "transseg-vit-tiny-5": _transseg("vit_tiny_patch16_224", 5),
+    "transseg-vit-base-1": _transseg("vit_base_patch16_224", 1),
+    "transseg-vit-base-5": _transseg("vit_base_patch16_224", 5),
+    "hippocampus-vit-tiny-1": ModelConfig(slices=1, image_px=192, decoder_channels=64),
+    "hippocampus-vit-tiny-5": ModelConfig(slices=5, image_px=192, decoder_channels=64),
+    "hippocampus-unet3d": ModelConfig(network="unet3d", weights=None, slices=32, image_px=64),
+}
+
+
+def config_of(name: str) -> ModelConfig:
+    """The configuration of a named network.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in MODELS:
+        raise InputError("unknown model", expected=" | ".join(MODELS), got=name, do="see medseg model list")
+    return MODELS[name]

@@ -1,0 +1,120 @@
+"""Tables for pages, computed from records alone: measured beside the paper's number."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from medseg.metrics.statistics import paired_difference
+from medseg.records import store
+from medseg.records.schema import Record
+from medseg.studies.status import CellState, dice_by_case, states
+from medseg.studies.study import Study
+
+NOT_RUN = "not run"
+
+
+def cut(value: float | None, digits: int = 2) -> str:
+    """A number as text, cut after `digits` decimals: nothing is rounded up.
+
+    >>> cut(86.999), cut(None)
+    ('86.99', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    scale = 10**digits
+    # The tiny term undoes binary fractions such as 0.29 * 100 = 28.999...
+    return f"{math.floor(value * scale + 1e-9) / scale:.{digits}f}"
+
+
+def main_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell: Dice in percent (per case and pooled apart), distances, cost, and the paper's number."""
+    rows = [_row(state) for state in states(study, records, profile)]
+    rows += [{"model": r.title, "paper Dice": cut(r.paper_dice)} for r in study.references]
+    return pd.DataFrame(rows).fillna("").set_index("model")
+
+
+def _row(state: CellState) -> dict[str, str]:
+    row = {
+        "model": state.title,
+        "paper Dice": cut(state.paper_dice),
+        "seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}",
+    }
+    found = state.measured
+    if found is None:
+        return row | {"Dice per case": NOT_RUN if state.status == "missing" else state.status}
+    interval = f"{cut(_percent(found.dice_low))} to {cut(_percent(found.dice_high))}"
+    return row | {
+        "Dice per case": cut(100 * found.dice),
+        "95 % interval": interval,
+        "validation": cut(100 * found.dice_validation),
+        "test": cut(100 * found.dice_test),
+        "Dice pooled": cut(100 * found.dice_pooled),
+        "HD95 mm": cut(found.hd95_mm),
+        "HD95 undefined": str(found.hd95_undefined),
+        "NSD": cut(100 * found.nsd),
+        "train min": cut(found.train_s / 60, 1),
+        "peak GB": cut(found.peak_bytes / 1e9, 1),
+        "M parameters": cut(found.parameters / 1e6),
+    }
+
+
+def paired_table(
+    study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """Differences of two cells case by case, in points of Dice, over the seeds that both have."""
+    titles = {cell.cell: cell.title for cell in study.cells}
+    rows = []
+    for first, second in pairs:
+        row = {"difference": f"{titles[first]} minus {titles[second]}"}
+        by_cell = [_of_cell(records, profile, name) for name in (first, second)]
+        seeds = by_cell[0].keys() & by_cell[1].keys()
+        if not seeds:
+            rows.append(row | {"points": NOT_RUN})
+            continue
+        a, b = (dice_by_case([runs[seed] for seed in sorted(seeds)]) for runs in by_cell)
+        cases = sorted(a.keys() & b.keys())
+        found = paired_difference([100 * a[case] for case in cases], [100 * b[case] for case in cases])
+        rows.append(
+            row
+            | {
+                "points": f"{found.mean:+.2f}",
+                "95 % interval": f"{found.low:+.2f} to {found.high:+.2f}",
+                "t-test p": _p(found.t_p),
+                "Wilcoxon p": _p(found.wilcoxon_p),
+                "cases": str(found.n),
+                "seeds": str(len(seeds)),
+            }
+        )
+    return pd.DataFrame(rows).fillna("").set_index("difference")
+
+
+def provenance_line(records: Sequence[Record], profile: str) -> str:
+    """One sentence: hardware, budget, commits and dates of the records of a profile."""
+    kept = store.of_profile(records, profile)
+    if not kept:
+        return f"No record at profile {profile} yet."
+    hardware = sorted({f"{r.environment.hardware}, {r.environment.threads} threads" for r in kept})
+    budget = sorted(
+        {f"{r.protocol.steps} steps of batch {r.protocol.batch}, {r.protocol.precision}" for r in kept}
+    )
+    commits = sorted({(r.code.commit or "no commit")[:10] for r in kept})
+    days = sorted({r.finished[:10] for r in kept})
+    return (
+        f"{len(kept)} records, profile {profile}: {'; '.join(budget)}; {'; '.join(hardware)}; "
+        f"commit {', '.join(commits)}; {days[0]} to {days[-1]}."
+    )
+
+
+def _of_cell(records: Sequence[Record], profile: str, cell: str) -> dict[int, Record]:
+    kept = store.of_profile(records, profile)
+    return {r.identity.seed: r for r in kept if r.identity.cell == cell and r.outcome.status == "done"}
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _p(value: float | None) -> str:
+    """A p-value with two significant digits."""
+    return "" if value is None else f"{value:.2g}"

@@ -1,0 +1,125 @@
+"""What a study has found so far: every cell with the paper's number, its seeds and what was measured."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from medseg.config import Frozen
+from medseg.metrics.statistics import bootstrap_interval
+from medseg.metrics.summary import case_means, summarise
+from medseg.records import store
+from medseg.records.schema import Record
+from medseg.studies.study import Cell, Study
+
+Status = Literal["done", "partial", "missing", "failed"]
+PARTS: tuple[Literal["validation", "test"], ...] = ("validation", "test")
+
+
+class Measured(Frozen):
+    """Means over seeds of one cell; Dice as a share of 1, the interval is over cases.
+
+    `dice` is the mean over cases of the mean over labels; `dice_pooled` sums all voxels first. They are
+    never mixed.
+    """
+
+    cases: int
+    dice: float
+    dice_low: float | None
+    dice_high: float | None
+    dice_validation: float
+    dice_test: float
+    dice_pooled: float
+    dice_per_label: dict[int, float]
+    dice_per_seed: dict[int, float]
+    hd95_mm: float
+    hd95_undefined: int
+    nsd: float
+    train_s: float
+    infer_s_per_case: float
+    peak_bytes: int
+    parameters: int
+
+
+class CellState(Frozen):
+    """One row of `medseg study status`."""
+
+    cell: str
+    title: str
+    profile: str
+    paper_dice: float | None
+    status: Status
+    seeds_done: tuple[int, ...]
+    seeds_wanted: tuple[int, ...]
+    measured: Measured | None
+    reason: str | None = None
+
+
+def states(study: Study, records: Iterable[Record], profile: str) -> list[CellState]:
+    """The state of every cell at one profile, in the order of the study."""
+    kept = store.of_profile(records, profile)
+    return [
+        _state(study, cell, [r for r in kept if r.identity.cell == cell.cell], profile)
+        for cell in study.cells
+    ]
+
+
+def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str) -> CellState:
+    done = [record for record in records if record.outcome.status == "done"]
+    failed = [record for record in records if record.outcome.status != "done"]
+    seeds = tuple(sorted({r.identity.seed for r in done}, key=study.seeds.index))
+    status: Status = "done" if len(seeds) == len(study.seeds) else "partial" if done else "missing"
+    if failed and not done:
+        status = "failed"
+    return CellState(
+        cell=cell.cell,
+        title=cell.title,
+        profile=profile,
+        paper_dice=cell.paper_dice,
+        status=status,
+        seeds_done=seeds,
+        seeds_wanted=study.seeds,
+        measured=measure(done) if done else None,
+        reason=failed[0].outcome.reason if failed else None,
+    )
+
+
+def dice_by_case(records: Sequence[Record]) -> dict[str, float]:
+    """Mean Dice over labels of every scored case, averaged over the records (seeds) of one cell."""
+    per_seed = [case_means(record.scores()) for record in records]
+    defined = {case: [v for means in per_seed if (v := means[case]) is not None] for case in per_seed[0]}
+    return {case: float(np.mean(values)) for case, values in defined.items() if values}
+
+
+def measure(records: Sequence[Record]) -> Measured:
+    """Summary of the records of one cell; each number is a mean over seeds."""
+    both = [summarise(record.scores()) for record in records]
+    parts = {part: [summarise(record.scores(part)).mean_dice for record in records] for part in PARTS}
+    low, high = bootstrap_interval(list(dice_by_case(records).values()))
+    return Measured(
+        cases=both[0].n_cases,
+        dice=_mean(s.mean_dice for s in both),
+        dice_low=low,
+        dice_high=high,
+        dice_validation=_mean(parts["validation"]),
+        dice_test=_mean(parts["test"]),
+        dice_pooled=_mean(s.mean_pooled_dice for s in both),
+        dice_per_label={
+            row.label: _mean(s.labels[position].mean_dice for s in both)
+            for position, row in enumerate(both[0].labels)
+        },
+        dice_per_seed={r.identity.seed: _mean([s.mean_dice]) for r, s in zip(records, both, strict=True)},
+        hd95_mm=_mean(s.mean_hd95_mm for s in both),
+        hd95_undefined=sum(label.n_no_distance for s in both for label in s.labels),
+        nsd=_mean(s.mean_nsd for s in both),
+        train_s=_mean(r.cost.train_s for r in records),
+        infer_s_per_case=_mean(r.cost.infer_s_per_case for r in records),
+        peak_bytes=max(r.cost.peak_bytes for r in records),
+        parameters=records[0].model.parameters,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Mean of what is defined; NaN never reaches a record, but a page may show that nothing is defined."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else float("nan")

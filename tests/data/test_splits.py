@@ -1,0 +1,86 @@
+"""Splits: the paper's sizes, no case twice, and an order that never moves."""
+
+import random
+
+import pytest
+
+from medseg.data.splits import MSD_CASES, Split, msd_split
+from medseg.errors import InputError
+
+# TransSeg, Table 1: training, validation, test.
+SIZES = {
+    "Task01_BrainTumour": (387, 72, 25),
+    "Task02_Heart": (16, 3, 1),
+    "Task03_Liver": (104, 20, 7),
+    "Task04_Hippocampus": (208, 39, 13),
+    "Task05_Prostate": (25, 5, 2),
+    "Task06_Lung": (50, 9, 4),
+    "Task07_Pancreas": (224, 42, 15),
+    "Task08_HepaticVessel": (242, 45, 16),
+    "Task09_Spleen": (32, 6, 3),
+    "Task10_Colon": (100, 19, 7),
+}
+
+
+def ids(n):
+    return [f"case_{i:03d}" for i in range(n)]
+
+
+def sizes(split):
+    return len(split.train), len(split.validation), len(split.test)
+
+
+@pytest.mark.parametrize("task", SIZES)
+def test_sizes_are_those_of_the_paper(task):
+    assert sizes(msd_split(ids(MSD_CASES[task]), task)) == SIZES[task]
+
+
+@pytest.mark.parametrize(("task", "n"), [*MSD_CASES.items(), ("Phantom", 12), ("Task04_Hippocampus", 20)])
+def test_every_case_is_in_exactly_one_part(task, n):
+    split = msd_split(ids(n), task)
+    assert sorted(split.train + split.validation + split.test) == ids(n)
+
+
+@pytest.mark.parametrize("task", list(MSD_CASES))
+def test_one_generator_runs_over_the_tasks_in_order(task):
+    # The recipe of the released code, written out: shuffle each task's own list, one generator for all.
+    generator = random.Random(1234)
+    for name, n in MSD_CASES.items():
+        cases = ids(n)
+        generator.shuffle(cases)
+        if name == task:
+            split = msd_split(ids(n), task)
+            assert split.train + split.validation + split.test == tuple(cases)
+
+
+def test_order_is_stable():
+    split = msd_split(ids(260), "Task04_Hippocampus")
+    assert split.digest == "039804cb611426ffbe8d6c5ee62f4b31c2ae70df764bfd8df3fd3e4aa0b42934"
+    assert split == msd_split(tuple(ids(260)), "Task04_Hippocampus")
+    assert split.digest != msd_split(ids(260), "Task04_Hippocampus", seed=1).digest
+    assert split.digest != msd_split(ids(260)[::-1], "Task04_Hippocampus").digest
+
+
+def test_digest_depends_on_the_part_and_the_order():
+    digests = {
+        Split(("a", "b"), ("c",), ("d",)).digest,
+        Split(("b", "a"), ("c",), ("d",)).digest,
+        Split(("a",), ("b", "c"), ("d",)).digest,
+    }
+    assert len(digests) == 3 and all(len(digest) == 64 for digest in digests)
+
+
+@pytest.mark.parametrize("n", range(3, 40))
+def test_no_part_is_empty_from_three_cases_on(n):
+    split = msd_split(ids(n), "Phantom")
+    assert min(sizes(split)) >= 1 and sum(sizes(split)) == n
+
+
+def test_the_plain_rule_holds_where_it_leaves_no_part_empty():
+    assert sizes(msd_split(ids(100), "Phantom")) == (80, 15, 5)
+
+
+@pytest.mark.parametrize("cases", [[], ["a"], ["a", "b"], ["a", "b", "b"]])
+def test_too_few_or_repeated_cases_are_refused(cases):
+    with pytest.raises(InputError, match="cannot be split"):
+        msd_split(cases, "Phantom")

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from medseg.errors import InputError
+from medseg.metrics.statistics import bootstrap_interval, paired_difference
+
+# Mean Dice of three runs of the centering arm and of the 2D arm, as published for TransSeg.
+CENTERING = [87.13, 86.52, 86.29]
+TWO_D = [85.18, 84.88, 85.36]
+scores = st.lists(st.tuples(*[st.integers(0, 100)] * 2), min_size=1, max_size=9)
+
+
+def test_the_published_significance_is_one_sided():
+    one = paired_difference(CENTERING, TWO_D, alternative="greater")
+    two = paired_difference(CENTERING, TWO_D)
+    assert one.t_p == pytest.approx(0.0189, abs=5e-5)
+    assert two.t_p == pytest.approx(0.0379, abs=5e-5)
+    assert two.mean == pytest.approx(1.5067, abs=1e-4)
+    # Three pairs that all point one way: 1 of 8 sign patterns, 2 of 8 two-sided.
+    assert (one.wilcoxon_p, two.wilcoxon_p) == (0.125, 0.25)
+    assert (one.n, one.alternative, two.alternative) == (3, "greater", "two-sided")
+
+
+@settings(deadline=None, max_examples=30)
+@given(scores)
+def test_swapping_the_arms_flips_the_sign_and_keeps_the_p_values(pairs):
+    a, b = ([pair[k] / 100 for pair in pairs] for k in (0, 1))
+    forth, back = paired_difference(a, b, resamples=50), paired_difference(b, a, resamples=50)
+    assert forth.mean == pytest.approx(-back.mean, abs=1e-12)
+    for p, q in ((forth.t_p, back.t_p), (forth.wilcoxon_p, back.wilcoxon_p)):
+        assert (p is None) == (q is None)
+        assert p is None or (p == pytest.approx(q, abs=1e-9) and 0 <= p <= 1)
+    if forth.low is not None:
+        assert min(x - y for x, y in zip(a, b, strict=True)) - 1e-9 <= forth.low <= forth.high
+
+
+@settings(deadline=None, max_examples=30)
+@given(scores)
+def test_the_two_one_sided_t_tests_are_complements(pairs):
+    a, b = ([pair[k] / 100 for pair in pairs] for k in (0, 1))
+    greater = paired_difference(a, b, alternative="greater", resamples=50).t_p
+    less = paired_difference(a, b, alternative="less", resamples=50).t_p
+    assert (greater is None) == (less is None)
+    assert greater is None or greater + less == pytest.approx(1.0)
+
+
+def test_p_values_are_those_of_scipy_on_the_scores():
+    rng = np.random.default_rng(3)
+    a, b = rng.random(20).tolist(), rng.random(20).tolist()
+    got = paired_difference(a, b)
+    assert got.t_p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert got.wilcoxon_p == pytest.approx(stats.wilcoxon(a, b).pvalue)
+
+
+def test_pairs_with_an_undefined_score_are_dropped_and_counted():
+    got = paired_difference([0.9, None, 0.7, 0.8, None], [0.8, 0.5, None, 0.6, None])
+    assert (got.n, got.n_dropped) == (2, 3)
+    assert got.mean == pytest.approx(0.15)
+
+
+def test_fewer_than_two_pairs_have_no_p_value():
+    one, none = paired_difference([0.9], [0.8]), paired_difference([None], [0.8])
+    assert one.mean == pytest.approx(0.1)
+    assert none.mean is None
+    for got in (one, none):
+        assert got.low is got.high is got.t_p is got.wilcoxon_p is None
+
+
+def test_equal_scores_are_no_evidence():
+    got = paired_difference([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
+    assert (got.mean, got.low, got.high, got.t_p, got.wilcoxon_p) == (0.0, 0.0, 0.0, None, 1.0)
+
+
+def test_rounding_noise_is_no_spread():
+    got = paired_difference([0.8, 0.9, 0.7], [0.7, 0.8, 0.6])  # three times 0.1, up to 1e-16
+    assert got.t_p is None
+    assert got.low == got.high == pytest.approx(0.1)
+
+
+def test_the_interval_is_seeded_and_contains_the_mean():
+    values = np.random.default_rng(0).normal(0.8, 0.1, size=40).tolist()
+    low, high = bootstrap_interval(values)
+    assert (low, high) == bootstrap_interval(values)
+    assert (low, high) != bootstrap_interval(values, seed=1)
+    assert low < np.mean(values) < high
+
+
+def test_the_interval_has_the_width_of_the_normal_one():
+    values = np.random.default_rng(1).normal(size=400)
+    low, high = bootstrap_interval(values.tolist())
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_the_interval_moves_with_the_values():
+    values = [0.1, 0.4, 0.35, 0.8]
+    low, high = bootstrap_interval(values, resamples=1500)
+    moved = bootstrap_interval([2 * value + 1 for value in values], resamples=1500)
+    assert moved == (pytest.approx(2 * low + 1), pytest.approx(2 * high + 1))
+
+
+def test_undefined_values_have_no_part_in_the_interval():
+    assert bootstrap_interval([0.1, None, 0.4, 0.9]) == bootstrap_interval([0.1, 0.4, 0.9])
+    assert bootstrap_interval([None, 0.4]) == (None, None)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(InputError, match="not paired"):
+        paired_difference([0.1, 0.2], [0.1])
+    with pytest.raises(InputError, match="not a number"):
+        paired_difference([0.1, float("nan")], [0.1, 0.2])
+    with pytest.raises(InputError, match="not a number"):
+        bootstrap_interval([0.1, float("inf")])
