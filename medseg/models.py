@@ -1,6 +1,6 @@
 """Named networks: what `medseg model list` knows and `medseg model show` measures."""
 
-from medseg.config import ModelConfig
+from medseg.config import PROFILES, ModelConfig
 from medseg.errors import InputError
 
 
@@ -14,8 +14,9 @@ MODELS: dict[str, ModelConfig] = {
     "transseg-vit-tiny-5": _transseg("vit_tiny_patch16_224", 5),
     "transseg-vit-base-1": _transseg("vit_base_patch16_224", 1),
     "transseg-vit-base-5": _transseg("vit_base_patch16_224", 5),
-    "hippocampus-vit-tiny-1": ModelConfig(slices=1, image_px=192, decoder_channels=64),
-    "hippocampus-vit-tiny-5": ModelConfig(slices=5, image_px=192, decoder_channels=64),
+    # What the two-core budget trains on Task04_Hippocampus (studies/transseg_main.yaml).
+    "hippocampus-vit-tiny-1": ModelConfig(slices=1, **PROFILES["colab"]["model"]),
+    "hippocampus-vit-tiny-5": ModelConfig(slices=5, **PROFILES["colab"]["model"]),
     "hippocampus-unet3d": ModelConfig(network="unet3d", weights=None, slices=32, image_px=64),
 }
 

@@ -15,4 +15,5 @@ Images: TypeAlias = Float[Tensor, "b c h w"]
 Logits: TypeAlias = Float[Tensor, "b k h w"]
 SliceLabels: TypeAlias = Integer[Tensor, "b h w"]
 Tokens: TypeAlias = Float[Tensor, "b n c"]
-FeatureMap: TypeAlias = Float[Tensor, "b c h w"]
+# Maps of one list differ in channels and size, and from the windows they come from: only the batch is bound.
+FeatureMap: TypeAlias = Float[Tensor, "b _c _h _w"]

@@ -18,6 +18,7 @@ from medseg.errors import InputError
 from medseg.files import write_atomic
 
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+_START_S = 180  # a kernel on a machine that is busy with a training starts late, but it starts
 
 
 class PageError(RuntimeError):
@@ -94,6 +95,7 @@ def _execute(
             language=_KERNEL["language"],
             progress_bar=False,
             cwd=str(cwd),
+            start_timeout=_START_S,
             execution_timeout=max(1, math.ceil(timeout_s)),
             store_widget_state=False,
             kernel_manager_class=_kernel_manager(running.with_name("kernel.json"), log, env),
