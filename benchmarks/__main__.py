@@ -4,11 +4,9 @@ import argparse
 import importlib
 import json
 import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -16,8 +14,11 @@ from benchmarks.measure import Options, Row
 from medseg.data.download import VARIABLE
 from medseg.errors import InputError
 from medseg.files import write_atomic
+from medseg.records.provenance import environment
 
 NAMES = ("imports", "windows", "resample", "inference")
+# Columns where the output is no terminal: rich would take 80.
+FILE_WIDTH = 180
 OUTPUT = Path(__file__).parent.parent / "_build" / "bench.json"
 
 
@@ -31,6 +32,8 @@ def main() -> None:
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; expected any of {', '.join(NAMES)}")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
     rows: list[Row] = []
     try:
         for name in given.names or NAMES:
@@ -49,17 +52,15 @@ def run(name: str, options: Options) -> list[Row]:
 
 
 def report(rows: list[Row], quick: bool) -> dict[str, object]:
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
     data = "Task04_Hippocampus" if os.environ.get(VARIABLE) else "Phantom"
     plain = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in rows]
-    return {"schema": 1, "quick": quick, "data": data, "machine": machine, "rows": plain}
+    return {
+        "schema": 1,
+        "quick": quick,
+        "data": data,
+        "environment": environment().model_dump(),
+        "rows": plain,
+    }
 
 
 def table(rows: list[Row]) -> Table:

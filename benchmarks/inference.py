@@ -43,7 +43,7 @@ def run(options: Options) -> list[Row]:
     )
     rate = {name: image.shape[1] / value for name, value in seconds.items()}
     equal = labels[PAIR, "fp32"] == labels[BATCH, chosen.choice]
-    trained = f"network of {options.run.name}" if options.run else "untrained: many voxels are close calls"
+    trained = f"network of {options.run.name}" if options.run else "untrained, says little: see --run"
     where = (
         f"{model.encoder}, {model.image_px} px, {image.shape[1]} slices, {torch.get_num_threads()} threads"
     )

@@ -56,10 +56,12 @@ SMALL = Stored(".nii.gz", source_type=True)
 
 
 def run(options: Options) -> list[Row]:
-    config = resolve("full")
-    model, batch = config.model, config.train.batch
+    batch = resolve("full").train.batch
     windows, repeats = (4, 2) if options.quick else (4 * batch, 7)
     with subject(options.quick) as (card, cases, scratch):
+        fit = {"in_channels": len(card.channels), "classes": len(card.labels)}
+        config = resolve("full", {"model": fit})
+        model = config.model
         start = time.perf_counter()
         loaded = [load_case(case, card) for case in cases]
         loading = time.perf_counter() - start

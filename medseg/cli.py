@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from medseg.errors import InputError
 
@@ -201,11 +201,10 @@ def study_status(
         cells = [state.model_dump(mode="json") for state in states]
         print(json.dumps({"study": name, "profile": profile, "cells": cells}, indent=1))
         return
-    table = Table(
-        "cell", "paper Dice", "status", "seeds", "Dice per case", "95 % interval", "pooled", title=found.title
-    )
+    table = Table(Column("cell", no_wrap=True), "paper", "status", "seeds", "Dice", "95 % interval", "pooled")
+    table.title = f"{found.title}, profile {profile}: Dice in percent, per case and pooled"
     for state in states:
-        seeds = f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"
+        seeds = f"{len(state.seeds_done)}/{len(state.seeds_wanted)}"
         row = [state.cell, cut(state.paper_dice), state.status, seeds]
         if m := state.measured:
             low, high = (cut(100 * end) if end is not None else "" for end in (m.dice_low, m.dice_high))

@@ -1,4 +1,4 @@
-"""One thread, checked shapes, and what the tests share: phantoms, a tiny run and the gates of marked tests."""
+"""One thread, checked shapes, and what the tests share: phantoms, a tiny run, the gates of marked tests."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,15 @@ from types import SimpleNamespace
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # From here on every function of medseg checks types and shapes when it is called.
 install_import_hook("medseg", "beartype.beartype")
+
+# No test is timed, and an example that fails here fails everywhere.
+settings.register_profile("medseg", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("medseg")
 
 # A marked test needs the folder that a variable names.
 GATES = {"real_data": "MEDSEG_DATA", "real_weights": "MEDSEG_WEIGHTS"}

@@ -14,6 +14,7 @@ from medseg.data.layouts import Case
 from medseg.data.transforms import augmented, normalise
 from medseg.data.volume import Volume, read
 from medseg.data.windows import WindowIndex, cut
+from medseg.errors import InputError
 from medseg.runtime import generator_for
 
 
@@ -53,6 +54,9 @@ class WindowFeed:
         batch: windows a step.
         seed: run seed.
         all_slices: labels of every slice of the window, not of the centre one only.
+
+    Raises:
+        InputError: no cases, more classes than the network has, or another number of channels.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class WindowFeed:
         seed: int,
         all_slices: bool,
     ):
+        _check_fit(cases, model)
         self.cases, self.model, self.augment, self.seed = cases, model, augment, seed
         self.all_slices = all_slices
         self.index = WindowIndex([case.image.shape[1] for case in cases], batch, seed)
@@ -82,3 +87,19 @@ class WindowFeed:
         generator = generator_for(self.seed, "augment", step, position)
         image, label = augmented(image, label, self.augment, self.model.image_px, generator)
         return image, (label if self.all_slices else label[:, 0]).long()
+
+
+def _check_fit(cases: Sequence[LoadedCase], model: ModelConfig) -> None:
+    if not cases:
+        raise InputError(
+            "nothing to train on", expected="at least one case", got="none", do="name training cases"
+        )
+    for case in cases:
+        channels, classes = case.image.shape[0], int(case.labels.max()) + 1
+        if channels != model.in_channels or classes > model.classes:
+            raise InputError(
+                f"{case.id} does not fit the network",
+                expected=f"{model.in_channels} channels and at most {model.classes} classes",
+                got=f"{channels} channels and {classes} classes",
+                do="set in_channels and classes of the model to those of the data set",
+            )

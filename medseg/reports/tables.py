@@ -8,10 +8,11 @@ import pandas as pd
 from medseg.metrics.statistics import paired_difference
 from medseg.records import store
 from medseg.records.schema import Record
-from medseg.studies.status import CellState, dice_by_case, states
+from medseg.studies.status import CellState, Measured, dice_by_case, states
 from medseg.studies.study import Study
 
 NOT_RUN = "not run"
+COST_COLUMNS = ["model", "HD95 mm", "undefined", "NSD", "train min", "s per case", "peak GB", "M parameters"]
 
 
 def cut(value: float | None, digits: int = 2) -> str:
@@ -27,33 +28,47 @@ def cut(value: float | None, digits: int = 2) -> str:
     return f"{math.floor(value * scale + 1e-9) / scale:.{digits}f}"
 
 
-def main_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
-    """One row a cell: Dice in percent (per case and pooled apart), distances, cost, and the paper's number."""
-    rows = [_row(state) for state in states(study, records, profile)]
+def dice_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell: Dice in percent, per case and pooled apart, beside the paper's number."""
+    found = states(study, records, profile)
+    rows = [_start(state) | (_dice(state.measured) if state.measured else {}) for state in found]
     rows += [{"model": r.title, "paper Dice": cut(r.paper_dice)} for r in study.references]
     return pd.DataFrame(rows).fillna("").set_index("model")
 
 
-def _row(state: CellState) -> dict[str, str]:
-    row = {
-        "model": state.title,
-        "paper Dice": cut(state.paper_dice),
-        "seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}",
-    }
-    found = state.measured
-    if found is None:
-        return row | {"Dice per case": NOT_RUN if state.status == "missing" else state.status}
-    interval = f"{cut(_percent(found.dice_low))} to {cut(_percent(found.dice_high))}"
-    return row | {
+def distance_and_cost_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell that was run: distances, and what it took in time and memory."""
+    found = [(state.title, m) for state in states(study, records, profile) if (m := state.measured)]
+    return pd.DataFrame([{"model": title} | _cost(m) for title, m in found], columns=COST_COLUMNS).set_index(
+        "model"
+    )
+
+
+def _start(state: CellState) -> dict[str, str]:
+    row = {"model": state.title, "paper Dice": cut(state.paper_dice)}
+    row["seeds"] = f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"
+    if state.measured is None:
+        row["Dice per case"] = NOT_RUN if state.status == "missing" else state.status
+    return row
+
+
+def _dice(found: Measured) -> dict[str, str]:
+    return {
         "Dice per case": cut(100 * found.dice),
-        "95 % interval": interval,
+        "95 % interval": f"{cut(_percent(found.dice_low))} to {cut(_percent(found.dice_high))}",
         "validation": cut(100 * found.dice_validation),
         "test": cut(100 * found.dice_test),
         "Dice pooled": cut(100 * found.dice_pooled),
+    }
+
+
+def _cost(found: Measured) -> dict[str, str]:
+    return {
         "HD95 mm": cut(found.hd95_mm),
-        "HD95 undefined": str(found.hd95_undefined),
+        "undefined": str(found.hd95_undefined),
         "NSD": cut(100 * found.nsd),
         "train min": cut(found.train_s / 60, 1),
+        "s per case": cut(found.infer_s_per_case),
         "peak GB": cut(found.peak_bytes / 1e9, 1),
         "M parameters": cut(found.parameters / 1e6),
     }

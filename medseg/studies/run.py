@@ -16,7 +16,7 @@ from medseg.metrics.case import CaseScore, score_case
 from medseg.records import provenance, schema, store
 from medseg.records.schema import Record
 from medseg.runtime import Stopwatch, peak_bytes
-from medseg.segmenter import Segmenter, measure_size
+from medseg.segmenter import Segmenter, build, measure_size
 from medseg.training import run_folder
 from medseg.training.loop import Fitted, Progress, fit
 from medseg.training.precision import plan
@@ -73,6 +73,7 @@ def run_one(
     # Everything that can be refused is refused before the folder is touched.
     train = [load_case(data.cases[name], data.card) for name in data.split.train]
     size = measure_size(config.model)
+    build(config.model, config.train.seed)
     run_folder.prepare(run_dir, run_folder.Run(config=config, card=data.card), resume, overwrite)
     fitted = fit(config, train, run_dir, resume, on_step)
     run_folder.save_model(fitted.segmenter, run_dir)

@@ -1,6 +1,5 @@
 """One checkpoint file per run, replaced atomically: the old one survives a full disk or a kill."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +47,11 @@ def load(run_dir: Path, config_digest: str) -> TrainingState:
         )
     try:
         state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, zipfile.BadZipFile, TypeError, OSError) as error:
+    except Exception as error:  # torch.load raises many kinds for a damaged file, some without a message
         raise InputError(
             f"checkpoint {path} cannot be read",
             expected="a checkpoint of medseg",
-            got=str(error).splitlines()[0],
+            got=(str(error).splitlines() or [type(error).__name__])[0],
             do="start again with --overwrite",
         ) from error
     if state.config_digest != config_digest:

@@ -90,7 +90,10 @@ def fit(
             names = sorted({cases[case].id for case, _ in feed.index.at(step)})
             raise FloatingPointError(f"loss is {loss.item()} at step {step + 1}; cases of the batch: {names}")
         fabric.backward(loss)
-        fabric.clip_gradients(model, optimizer, max_norm=train.clip_norm)
+        # An overflow under a gradient scaler is no error: the scaler skips the step and lowers its scale.
+        fabric.clip_gradients(
+            model, optimizer, max_norm=train.clip_norm, error_if_nonfinite=not chosen.scaler
+        )
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

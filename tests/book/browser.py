@@ -31,6 +31,7 @@ _FLAGS = (
     # A page that needs another host must fail here even where there is a network.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+_LONGEST_PX = 8000  # beyond 8192 a screenshot begins again from the top
 # Chromium reads commands from descriptor 3 and answers on 4; copies above 9 keep the two from overwriting
 # each other on the way there.
 _LAUNCH = """
@@ -157,9 +158,10 @@ class Browser:
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def screenshot(self, path: Path) -> None:
-        """Save the whole page as PNG."""
+        """Save the whole page as PNG, smaller where it is longer than a picture of the software renderer."""
         box = self.send("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": box["width"], "height": box["height"], "scale": 1}
+        scale = min(1.0, _LONGEST_PX / box["height"])
+        clip = {"x": 0, "y": 0, "width": box["width"], "height": box["height"], "scale": scale}
         answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(answer["data"]))

@@ -109,7 +109,10 @@ def test_report_names_every_key_of_the_network(rule):
     assert {key: value.shape for key, value in state.items()} == {k: v.shape for k, v in target.items()}
     assert report.actions.pop(PATCH_KERNEL) == "inflated"
     assert {report.actions[key] for key in target if key != PATCH_KERNEL} == {"mapped"}
-    assert {key for key, action in report.actions.items() if action == "skipped"} == {"norm.weight", "norm.bias"}
+    assert {key for key, action in report.actions.items() if action == "skipped"} == {
+        "norm.weight",
+        "norm.bias",
+    }
     assert (report.coverage, report.drawn) == (1.0, 0.0)
     assert report.require(1.0) is report
 
@@ -135,7 +138,11 @@ def without(key):
     ("state", "key", "action"),
     [
         (lambda: without("blocks.0.attn.qkv.weight"), "blocks.0.attn.qkv.weight", "missing"),
-        (lambda: plain().state_dict() | {"blocks.0.mlp.fc1.bias": torch.zeros(3)}, "blocks.0.mlp.fc1.bias", "missing"),
+        (
+            lambda: plain().state_dict() | {"blocks.0.mlp.fc1.bias": torch.zeros(3)},
+            "blocks.0.mlp.fc1.bias",
+            "missing",
+        ),
         (lambda: plain().state_dict() | {"stem.weight": torch.zeros(3)}, "stem.weight", "left over"),
     ],
     ids=["key missing", "another shape", "key too many"],

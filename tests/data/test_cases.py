@@ -1,0 +1,87 @@
+"""The feed is a function of seed and step; arms that share a seed see the same slices."""
+
+import numpy as np
+import pytest
+import torch
+
+from medseg.config import AugmentConfig, ModelConfig
+from medseg.data.cases import WindowFeed, load_case, to_label_values
+from medseg.data.transforms import RESIZE_ONLY, resample
+from medseg.errors import InputError
+
+STILL = AugmentConfig(zoom=(1.0, 1.0), flip_p=0.0, rotate90_p=0.0, shift=0.0, shift_p=0.0)
+BATCH = 3
+
+
+def feed(cases, slices=3, augment=None, seed=1, all_slices=False):
+    model = ModelConfig(slices=slices, image_px=16)
+    return WindowFeed(cases, model, augment or AugmentConfig(), BATCH, seed, all_slices)
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_loaded_case_is_normalised_and_on_one_grid(loaded_phantoms):
+    for case in loaded_phantoms:
+        assert case.image.shape == (1, *case.volume.array.shape[1:]) == case.labels.shape
+        assert case.image.dtype == torch.float32 and case.image.abs().max() == 1
+        assert np.array_equal(case.labels[0].numpy(), case.volume.labels)
+
+
+def test_label_values_become_class_numbers_and_back(phantom_data):
+    # Values with a gap: 0 1 2 3 on disk, a card that also names 2 as the last but one of 0 1 2 3 9.
+    name = phantom_data.split.train[0]
+    card = phantom_data.card.model_copy(update={"labels": {3: "c", 0: "background", 1: "a", 2: "b", 9: "d"}})
+    case = load_case(phantom_data.cases[name], card)
+    assert np.array_equal(to_label_values(case.labels[0].numpy(), card), case.volume.labels)
+    gap = card.model_copy(update={"labels": {0: "background", 2: "a", 9: "b", 300: "c"}})
+    assert to_label_values(np.array([[0, 1, 2, 3]]), gap).tolist() == [[0, 2, 9, 300]]
+
+
+def test_a_label_outside_the_card_is_refused(phantom_data):
+    card = phantom_data.card.model_copy(update={"labels": {0: "background", 1: "organ"}})
+    with pytest.raises(InputError, match="label values"):
+        load_case(phantom_data.cases[phantom_data.split.train[0]], card)
+
+
+@pytest.mark.parametrize("all_slices", [False, True])
+def test_shapes(loaded_phantoms, all_slices):
+    images, labels = feed(loaded_phantoms, all_slices=all_slices).at(0)
+    assert images.shape == (BATCH, 1, 3, 16, 16) and images.dtype == torch.float32
+    assert labels.shape == ((BATCH, 1, 3, 16, 16) if all_slices else (BATCH, 1, 16, 16))
+    assert labels.dtype == torch.int64 and set(labels.unique().tolist()) <= {0, 1, 2, 3}
+
+
+def test_a_step_is_a_function_of_seed_and_number(loaded_phantoms):
+    first, second = feed(loaded_phantoms), feed(loaded_phantoms)
+    expected = [first.at(step) for step in range(5)]
+    assert all(equal(second.at(step), expected[step]) for step in (4, 0, 3, 3, 1))
+    assert not equal(feed(loaded_phantoms, seed=2).at(0), expected[0])
+
+
+def test_windows_are_what_the_index_names(loaded_phantoms):
+    still = feed(loaded_phantoms, augment=STILL)
+    images, labels = still.at(2)
+    for position, (case, d) in enumerate(still.index.at(2)):
+        whole, classes = loaded_phantoms[case].image[:, d : d + 1], loaded_phantoms[case].labels[:, d : d + 1]
+        assert torch.equal(images[position, :, 1:2], resample(whole, RESIZE_ONLY, 16))
+        assert torch.equal(
+            labels[position].float(), resample(classes.float(), RESIZE_ONLY, 16, nearest=True)[:, 0]
+        )
+
+
+def test_arms_with_other_depths_see_the_same_slices_in_the_same_order(loaded_phantoms):
+    one, five = feed(loaded_phantoms, slices=1), feed(loaded_phantoms, slices=5)
+    for step in range(4):
+        (flat, flat_labels), (deep, deep_labels) = one.at(step), five.at(step)
+        assert torch.equal(flat[:, :, 0], deep[:, :, 2])
+        assert torch.equal(flat_labels, deep_labels)
+
+
+def test_all_slices_of_an_even_window_are_labelled_in_place(loaded_phantoms):
+    certain = STILL.model_copy(update={"flip_p": 1.0})
+    images, labels = feed(loaded_phantoms, slices=4, augment=certain, all_slices=True).at(0)
+    still_images, still_labels = feed(loaded_phantoms, slices=4, augment=STILL, all_slices=True).at(0)
+    torch.testing.assert_close(images, still_images.flip(2, 3, 4), rtol=0, atol=2e-7)
+    assert torch.equal(labels, still_labels.flip(2, 3, 4))

@@ -1,0 +1,113 @@
+"""Studies as files: they load, and a cell differs from its profile only where it says so."""
+
+import pytest
+
+from medseg.config import PROFILES, resolve
+from medseg.errors import InputError
+from medseg.studies.study import ROOT, load, names, project_root
+
+STUDIES = names(ROOT)
+CELLS = [(name, cell.cell) for name in STUDIES for cell in load(name, ROOT).cells]
+
+
+def leaves(tree, path=()):
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {p: v for key, value in tree.items() for p, v in leaves(value, (*path, key)).items()}
+
+
+def test_there_is_a_study():
+    assert "transseg_main" in STUDIES
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_whole(name):
+    study = load(name, ROOT)
+    assert study.name == name, "the file is named by its study"
+    assert len({cell.cell for cell in study.cells}) == len(study.cells)
+    assert len(set(study.seeds)) == len(study.seeds) >= 3
+    assert study.question.endswith("?")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("name", "cell"), CELLS)
+def test_a_cell_differs_where_it_says_so(name, cell, profile):
+    study = load(name, ROOT)
+    (chosen,) = study.choose([cell])
+    plain, own = (leaves(c.model_dump()) for c in (resolve(profile), study.config(chosen, 5678, profile)))
+    differing = {path for path in plain if plain[path] != own[path]}
+    said = leaves(chosen.changes)
+    assert plain.keys() == own.keys()
+    assert differing <= {*said, ("data", "name"), ("train", "seed")}
+    assert all(own[path] == value for path, value in said.items())
+    assert own["data", "name"] == study.dataset and own["train", "seed"] == 5678
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_all_cells_have_one_budget_and_one_data_order(name, profile):
+    study = load(name, ROOT)
+    configs = [study.config(cell, 1234, profile) for cell in study.cells]
+    budgets = {(c.train.steps, c.train.batch, c.train.seed, c.data.split_seed) for c in configs}
+    assert len(budgets) == 1
+    assert len({config.digest() for config in configs}) == len(configs)
+
+
+def test_factors_of_the_main_study_are_its_changes():
+    study = load("transseg_main", ROOT)
+    crossed = [cell for cell in study.cells if cell.factors]
+    assert {tuple(sorted(cell.factors.items())) for cell in crossed} == {
+        (("depth", depth), ("transfer", transfer)) for depth in (True, False) for transfer in (True, False)
+    }
+    for cell in crossed:
+        model = study.config(cell, 1234, "full").model
+        assert cell.factors == {"transfer": model.weights is not None, "depth": model.slices > 1}
+    assert [cell.cell for cell in study.cells if not cell.factors] == ["unet3d"]
+
+
+def test_numbers_of_the_paper():
+    study = load("transseg_main", ROOT)
+    printed = {cell.cell: cell.paper_dice for cell in study.cells if cell.paper_dice is not None}
+    assert printed == {"transfer_depth": 86.83, "transfer": 86.24}
+    assert [reference.paper_dice for reference in study.references] == [88.91]
+
+
+def test_unknown_study():
+    with pytest.raises(InputError, match="unknown study") as caught:
+        load("nobody", ROOT)
+    assert "transseg_main" in caught.value.expected
+
+
+def test_unknown_cell():
+    study = load("transseg_main", ROOT)
+    with pytest.raises(InputError, match="no cell") as caught:
+        study.choose(["transfer", "nobody"])
+    assert caught.value.got == "nobody" and "unet3d" in caught.value.expected
+
+
+def test_cells_come_in_the_order_asked_for_or_of_the_study():
+    study = load("transseg_main", ROOT)
+    assert [cell.cell for cell in study.choose(["neither", "depth"])] == ["neither", "depth"]
+    assert study.choose(None) == list(study.cells)
+
+
+@pytest.mark.parametrize("text", ["{", "just text", "name: a\n", "name: [1, 2"])
+def test_a_damaged_study(tmp_path, text):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "own.yaml").write_text(text)
+    assert names(tmp_path) == ["own"]
+    with pytest.raises(InputError, match="does not describe a study"):
+        load("own", tmp_path)
+
+
+def test_root_is_the_variable_then_the_folder_then_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDSEG_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == ROOT
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert project_root() == tmp_path
+    monkeypatch.setenv("MEDSEG_ROOT", str(tmp_path / "elsewhere"))
+    assert project_root() == tmp_path / "elsewhere"

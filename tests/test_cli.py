@@ -1,0 +1,105 @@
+import json
+import sys
+
+import pytest
+
+from medseg import cli
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and error of one call of the command line, in this process."""
+    monkeypatch.setattr(sys, "argv", ["medseg", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return ended.value.code or 0, out, err
+
+
+@pytest.fixture
+def medseg(monkeypatch, capsys):
+    monkeypatch.setattr(cli.console, "width", 200, raising=False)
+    return lambda *arguments: call(monkeypatch, capsys, *arguments)
+
+
+COMMANDS = [
+    ("data", "phantom"),
+    ("data", "download"),
+    ("train",),
+    ("predict",),
+    ("evaluate",),
+    ("model", "list"),
+    ("model", "show"),
+    ("study", "list"),
+    ("study", "status"),
+    ("study", "run"),
+    ("book", "build"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(medseg, command):
+    code, out, _ = medseg(*command, "--help")
+    assert code == 0
+    assert f"Example: medseg {' '.join(command)}" in " ".join(out.split())
+
+
+@pytest.mark.slow
+def test_from_phantom_to_scores(medseg, tmp_path):
+    data, run, predicted = tmp_path / "data", tmp_path / "run", tmp_path / "predicted"
+    assert medseg("data", "phantom", data, "--cases", 4, "--seed", 3)[0] == 0
+    train = ("train", data, "-o", run, "--profile", "smoke", "--steps", 2)
+    assert medseg(*train)[0] == 0
+    before = (run / "record.json").read_bytes()
+    code, _, err = medseg(*train)
+    assert code == 2 and "--resume" in err and "--overwrite" in err
+    assert (run / "record.json").read_bytes() == before
+    images = sorted((data / "imagesTr").glob("*.nii.gz"))
+    assert medseg("predict", run, *images, "-o", predicted)[0] == 0
+    assert [path.name for path in sorted(predicted.iterdir())] == [path.name for path in images]
+    assert medseg("evaluate", predicted, data / "labelsTr", "-o", tmp_path / "metrics.csv")[0] == 0
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + 4 * 3
+
+
+def test_model_show_json_states_parts_and_input(medseg):
+    code, out, _ = medseg("model", "show", "hippocampus-vit-tiny-5", "--json")
+    size = json.loads(out)
+    assert code == 0
+    assert size["parameters"] == sum(size["parameters_per_part"].values())
+    assert size["flops"] == sum(size["flops_per_part"].values())
+    assert size["input_shape"] == [1, 1, 5, 160, 160]
+
+
+def test_study_status_json_lists_every_cell_with_the_papers_number(medseg):
+    code, out, _ = medseg("study", "status", "transseg_main", "--json")
+    cells = {cell["cell"]: cell for cell in json.loads(out)["cells"]}
+    assert code == 0
+    assert set(cells) == {"transfer_depth", "transfer", "depth", "neither", "unet3d"}
+    assert cells["transfer_depth"]["paper_dice"] == 86.83
+    assert cells["depth"]["paper_dice"] is None
+    assert all(cell["status"] in ("done", "partial", "missing", "failed") for cell in cells.values())
+
+
+BAD = {
+    "unknown study": (("study", "status", "nothing"), "unknown study"),
+    "unknown arm": (("study", "run", "transseg_main", "--cell", "nothing"), "no cell"),
+    "unknown model": (("model", "show", "nothing"), "unknown model"),
+    "no data": (("train", "DIR/nowhere", "-o", "DIR/run"), "expected"),
+    "no run": (("predict", "DIR/nowhere", "DIR/a.nii.gz", "-o", "DIR/out"), "holds no run"),
+    "no predictions": (("evaluate", "DIR/nowhere", "DIR", "-o", "DIR/m.csv"), "expected"),
+    "unknown page": (("book", "build", "--page", "nothing"), "no notebook"),
+    "both options": (("train", "DIR", "-o", "DIR/run", "--resume", "--overwrite"), "exclude"),
+    "unknown weights": (("train", "DATA", "-o", "DIR/run", "--weights", "nothing"), "unknown weights"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_with_2_says_what_to_do_and_writes_nothing(medseg, tmp_path, phantoms, name):
+    arguments, text = BAD[name]
+    code, _, err = medseg(
+        *(a.replace("DIR", str(tmp_path)).replace("DATA", str(phantoms)) for a in arguments)
+    )
+    assert code == 2
+    assert text in err
+    for word in ("expected:", "got:", "what to do:"):
+        assert word in err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,0 +1,111 @@
+"""One contract for every network: windows in, target shapes out, a gradient for every trainable parameter."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from medseg.config import ModelConfig
+from medseg.errors import InputError
+from medseg.segmenter import NETWORKS, Segmenter, build, count_parameters, measure_size
+
+TINY = {
+    "vit_upernet": ModelConfig(slices=3, image_px=32, decoder_channels=8, weights=None),
+    "unet3d": ModelConfig(network="unet3d", slices=16, image_px=32, weights=None),
+}
+
+
+def windows_of(config, batch=2):
+    shape = (batch, config.in_channels, config.slices, config.image_px, config.image_px)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_every_network_is_under_contract():
+    assert set(TINY) == set(NETWORKS) == set(get_args(ModelConfig.model_fields["network"].annotation))
+
+
+@pytest.mark.parametrize("in_channels", [1, 2])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_contract(network, in_channels):
+    config = TINY[network].model_copy(update={"in_channels": in_channels})
+    segmenter, report = build(config, seed=0)
+    assert report is None
+    windows = windows_of(config)
+    logits = segmenter(windows)
+    plane = (config.image_px, config.image_px)
+    depth = {"center": (), "all": (config.slices,)}[segmenter.target]
+    assert logits.shape == (2, config.classes, *depth, *plane)
+    logits.square().mean().backward()
+    without = [
+        name
+        for name, parameter in segmenter.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.isfinite().all())
+    ]
+    assert not without
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_fresh_parts_are_a_function_of_the_seed(network):
+    state = torch.get_rng_state()
+    first, second, other = (build(TINY[network], seed)[0].state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_arms_that_share_a_seed_share_their_decoder():
+    config = TINY["vit_upernet"]
+    scratch, _ = build(config, seed=3)
+    filled, report = build(config.model_copy(update={"weights": "stand_in"}), seed=3)
+    assert report is not None and report.coverage == 1.0
+    ours, theirs = scratch.parts["decoder"].state_dict(), filled.parts["decoder"].state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = scratch.parts["encoder"].state_dict(), filled.parts["encoder"].state_dict()
+    assert not any(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_random_rule_follows_the_run_seed():
+    config = TINY["vit_upernet"].model_copy(update={"weights": "stand_in", "inflation": "random"})
+    key = "encoder.trunk.patch_embed.proj.weight"
+    first, second, other = (build(config, seed)[0].parts.state_dict()[key] for seed in (1, 1, 2))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_weights_for_a_network_without_an_encoder():
+    with pytest.raises(InputError, match="takes no weights"):
+        build(TINY["unet3d"].model_copy(update={"weights": "stand_in"}), seed=0)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_size_is_that_of_the_network(network):
+    config = TINY[network]
+    size = measure_size(config)
+    segmenter: Segmenter = NETWORKS[network](config)
+    assert size.parameters == count_parameters(segmenter) == sum(size.parameters_per_part.values())
+    assert size.trainable == size.parameters
+    assert size.flops == sum(size.flops_per_part.values()) > 0
+    assert size.input_shape == (1, 1, config.slices, config.image_px, config.image_px)
+    assert list(size.parameters_per_part) == list(size.flops_per_part) == list(segmenter.parts)
+
+
+def test_frozen_parameters_are_not_trainable():
+    layer = torch.nn.Linear(3, 2)
+    layer.bias.requires_grad_(False)
+    assert (count_parameters(layer), count_parameters(layer, trainable_only=True)) == (8, 6)
+
+
+def test_flops_of_a_vit_from_its_formula():
+    config = TINY["vit_upernet"]
+    width, patches, blocks = 192, (32 // 16) ** 2, 12
+    tokens = patches + 1
+    linear = 12 * width**2 * tokens  # qkv, projection and the two layers of the MLP
+    attention = 2 * tokens**2 * width
+    embedding = patches * config.slices * 16**2 * width
+    flops = 2 * (blocks * (linear + attention) + embedding)
+    assert measure_size(config).flops_per_part["encoder"] == flops
+
+
+def test_cost_of_depth_is_the_patch_embedding_alone():
+    one, five = (measure_size(TINY["vit_upernet"].model_copy(update={"slices": n})) for n in (1, 5))
+    assert five.parameters - one.parameters == 4 * 16**2 * 192
+    assert five.flops_per_part["decoder"] == one.flops_per_part["decoder"]

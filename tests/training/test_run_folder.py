@@ -1,0 +1,79 @@
+"""A run folder is taken once; a held one needs a word; a trained network comes back as it was."""
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from medseg.data.catalog import DATASETS
+from medseg.errors import InputError
+from medseg.segmenter import build
+from medseg.training.run_folder import FILES, MODEL_FILE, RUN_FILE, Run, load_model, prepare, read, save_model
+
+
+@pytest.fixture
+def run(tiny_config):
+    return Run(config=tiny_config(), card=DATASETS["Phantom"])
+
+
+def test_a_new_folder_holds_its_question(tmp_path, run):
+    prepare(tmp_path / "new" / "run", run, resume=False, overwrite=False)
+    assert read(tmp_path / "new" / "run") == run
+    assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == [RUN_FILE]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_held_folder_is_refused_and_kept(tmp_path, run, name):
+    (tmp_path / name).write_text("kept")
+    with pytest.raises(InputError, match="already holds a run") as caught:
+        prepare(tmp_path, run, resume=False, overwrite=False)
+    assert "--resume" in caught.value.do and "--overwrite" in caught.value.do
+    assert (tmp_path / name).read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_overwrite_removes_the_run_and_nothing_else(tmp_path, run):
+    for name in (*FILES, "notes.txt"):
+        (tmp_path / name).write_text("old")
+    prepare(tmp_path, run, resume=False, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {RUN_FILE, "notes.txt"}
+    assert read(tmp_path) == run
+
+
+def test_resume_needs_the_same_options(tmp_path, run, tiny_config):
+    prepare(tmp_path, run, resume=False, overwrite=False)
+    prepare(tmp_path, run, resume=True, overwrite=False)
+    other = Run(config=tiny_config(train={"steps": 5}), card=run.card)
+    with pytest.raises(InputError, match="other options"):
+        prepare(tmp_path, other, resume=True, overwrite=False)
+    assert read(tmp_path) == run
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}", '{"config": 3}', "[]"])
+def test_no_run(tmp_path, text):
+    if text is not None:
+        (tmp_path / RUN_FILE).write_text(text)
+    with pytest.raises(InputError, match="holds no run") as caught:
+        read(tmp_path)
+    assert "medseg train" in caught.value.do
+
+
+def test_a_network_comes_back_as_it_was(tmp_path, run):
+    prepare(tmp_path, run, resume=False, overwrite=False)
+    segmenter, _ = build(run.config.model, seed=5)
+    save_model(segmenter, tmp_path)
+    loaded, its_run = load_model(tmp_path)
+    assert its_run == run and not loaded.training and loaded.target == segmenter.target
+    ours, theirs = segmenter.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other network"])
+def test_an_unfinished_or_damaged_network_is_refused(tmp_path, run, damage):
+    prepare(tmp_path, run, resume=False, overwrite=False)
+    if damage == "truncated":
+        whole = save({"weight": torch.zeros(4)})
+        (tmp_path / MODEL_FILE).write_bytes(whole[:-3])
+    elif damage == "other network":
+        segmenter, _ = build(run.config.model.model_copy(update={"decoder_channels": 9}), seed=5)
+        save_model(segmenter, tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path)
