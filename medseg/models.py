@@ -17,7 +17,7 @@ MODELS: dict[str, ModelConfig] = {
     # What the two-core budget trains on Task04_Hippocampus (studies/transseg_main.yaml).
     "hippocampus-vit-tiny-1": ModelConfig(slices=1, **PROFILES["colab"]["model"]),
     "hippocampus-vit-tiny-5": ModelConfig(slices=5, **PROFILES["colab"]["model"]),
-    "hippocampus-unet3d": ModelConfig(network="unet3d", weights=None, slices=32, image_px=64),
+    "hippocampus-unet3d": ModelConfig(network="unet3d", weights=None, slices=16, image_px=64),
 }
 
 

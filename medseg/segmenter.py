@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import medseg.compat  # noqa: F401  isort: skip
 from medseg.config import ModelConfig
+from medseg.decoders.unet3d import MULTIPLE as UNET3D_MULTIPLE
 from medseg.decoders.unet3d import UNet3D
 from medseg.decoders.upernet import UPerNet
 from medseg.encoders.checkpoints import LoadReport
@@ -56,6 +57,13 @@ def _vit_upernet(config: ModelConfig) -> Segmenter:
 
 
 def _unet3d(config: ModelConfig) -> Segmenter:
+    if config.slices % UNET3D_MULTIPLE or config.image_px % UNET3D_MULTIPLE:
+        raise InputError(
+            "the window does not fit the 3D U-Net",
+            expected=f"slices and image_px that {UNET3D_MULTIPLE} divides",
+            got=f"{config.slices} slices of {config.image_px} px",
+            do="set slices and image_px",
+        )
     return Segmenter({"unet": UNet3D(config.in_channels, config.classes)}, target="all")
 
 
@@ -65,7 +73,7 @@ NETWORKS: dict[str, Callable[[ModelConfig], Segmenter]] = {"vit_upernet": _vit_u
 def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]:
     """The network of a configuration, its fresh parts seeded, its encoder filled where weights are named.
 
-    Fresh parts are drawn before foreign weights are loaded: arms that share a seed share their decoder.
+    Fresh parts are drawn before foreign weights are loaded: with and without transfer the decoder is the same.
 
     Raises:
         InputError: weights for a network that has no encoder to fill, or weights that do not fit.

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from medseg.shapes import Windows
 
 CHANNELS = (16, 32, 64, 128, 256)
+STRIDES = (2, 2, 2, 2)
+MULTIPLE = 2 ** len(STRIDES)
 
 
 class UNet3D(nn.Module):
@@ -14,9 +16,7 @@ class UNet3D(nn.Module):
 
     def __init__(self, in_channels: int, classes: int):
         super().__init__()
-        self.net = UNet(
-            3, in_channels, classes, CHANNELS, strides=(2, 2, 2, 2), num_res_units=2, norm="instance"
-        )
+        self.net = UNet(3, in_channels, classes, CHANNELS, strides=STRIDES, num_res_units=2, norm="instance")
 
     def forward(self, windows: Windows) -> Tensor:
         """Logits of every voxel."""

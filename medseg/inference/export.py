@@ -35,7 +35,7 @@ def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterat
         )
     for image in images:
         check_pair(read(Path(image)), run.card)
-    chosen = plan(run.config.train.precision)
+    chosen = plan(run.config.train.precision, segmenter)
     for image, target in zip(images, targets, strict=True):
         volume = read(Path(image))
         array = torch.from_numpy(normalise(volume.array, run.card))

@@ -37,7 +37,7 @@ def predict(
         precision: number format; None takes the table's choice for this machine.
         batch: windows a forward pass.
     """
-    chosen, device = precision or plan(), torch.device(device_kind())
+    chosen, device = precision or plan("auto", segmenter), torch.device(device_kind())
     segmenter.to(device)
     n_slices, plane = image.shape[1], image.shape[2:]
     votes = torch.zeros(n_slices, model.classes, *plane)
@@ -61,7 +61,7 @@ def window_centers(target: str, slices: int, n_slices: int) -> list[int]:
     if target == "center":
         return list(range(n_slices))
     half, last = slices // 2, n_slices - slices + slices // 2
-    return [*range(half, last, half), max(half, last)]
+    return [*range(half, last, max(1, half)), max(half, last)]
 
 
 def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -18,6 +18,7 @@ from medseg.records.schema import Record
 from medseg.runtime import Stopwatch, peak_bytes
 from medseg.segmenter import Segmenter, build, measure_size
 from medseg.training import run_folder
+from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.loop import Fitted, Progress, fit
 from medseg.training.precision import plan
 
@@ -75,6 +76,8 @@ def run_one(
     size = measure_size(config.model)
     build(config.model, config.train.seed)
     run_folder.prepare(run_dir, run_folder.Run(config=config, card=data.card), resume, overwrite)
+    # A run that ended before its first checkpoint starts again.
+    resume = resume and (run_dir / CHECKPOINT).exists()
     fitted = fit(config, train, run_dir, resume, on_step)
     run_folder.save_model(fitted.segmenter, run_dir)
     watch = Stopwatch()
@@ -128,7 +131,7 @@ def _score(segmenter: Segmenter, config: RunConfig, data: Data, names: Sequence[
     for name in names:
         case: LoadedCase = load_case(data.cases[name], data.card)
         assert case.volume.labels is not None
-        predicted = predict(segmenter, case.image, config.model, plan(config.train.precision))
+        predicted = predict(segmenter, case.image, config.model, plan(config.train.precision, segmenter))
         scores += score_case(
             name,
             to_label_values(predicted, data.card),

@@ -8,6 +8,7 @@ from medseg.records import store
 from medseg.records.schema import Record
 from medseg.studies.run import Data, run_one
 from medseg.studies.study import Cell, Study
+from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.loop import Progress
 
 
@@ -62,7 +63,7 @@ def run_task(
     """
     config = study.config(task.cell, task.seed, profile)
     run_dir = runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}"
-    resume = (run_dir / "checkpoint.pt").exists()
+    resume = (run_dir / CHECKPOINT).exists()
     record = run_one(config, data, run_dir, study.name, task.cell.cell, resume, not resume, on_step)
     store.write(record, results / study.name / store.file_name(record))
     return record

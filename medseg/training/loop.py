@@ -66,9 +66,10 @@ def fit(
         InputError: the checkpoint to resume from is missing, damaged or of another configuration.
         FloatingPointError: the loss is not a number; the message names the cases of the batch.
     """
-    train, chosen = config.train, precision.plan(config.train.precision)
-    fabric = Fabric(accelerator=device_kind(), devices=1, plugins=[precision.plugin(chosen)])
+    train = config.train
     segmenter, report = build(config.model, train.seed)
+    chosen = precision.plan(train.precision, segmenter)
+    fabric = Fabric(accelerator=device_kind(), devices=1, plugins=[precision.plugin(chosen)])
     model, optimizer = fabric.setup(segmenter, _optimizer(segmenter, config))
     feed = WindowFeed(cases, config.model, config.augment, train.batch, train.seed, segmenter.target == "all")
     loss_of, losses, done, earlier_s = DiceFocal(), [], 0, 0.0

@@ -1,4 +1,4 @@
-"""The loss of all arms: soft Dice plus focal, classes by softmax (TransSeg, Table 6)."""
+"""The loss of all arms: soft Dice plus focal, Dice over softmax (TransSeg, Table 6)."""
 
 import medseg.compat  # noqa: F401  isort: skip
 from monai.losses import DiceFocalLoss

@@ -35,9 +35,11 @@ def prepare(run_dir: Path, run: Run, resume: bool, overwrite: bool) -> None:
         InputError: the folder holds a run and neither resume nor overwrite was asked, or there is
             nothing to resume, or the run in it is another one.
     """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"{run_dir} is a file", expected="a folder", got="a file", do="choose another name")
     held = [name for name in FILES if (run_dir / name).exists()]
     if resume:
-        if (run_dir / RUN_FILE).exists() and read(run_dir) != run:
+        if read(run_dir) != run:
             raise InputError(
                 f"the run in {run_dir} was started with other options",
                 expected="the options of its run.json",

@@ -56,7 +56,8 @@ def test_smoke_has_one_thread_and_no_network(tmp_path):
     )
     root = write_book(tmp_path / "book", one=notebook(cell))
     stage(root, tmp_path / "out", "smoke")
-    assert lines_of(tmp_path / "out" / "notebooks" / "one.ipynb") == ["1\nTrue\n"]
+    # Two prints may arrive as one output or as two.
+    assert "".join(lines_of(tmp_path / "out" / "notebooks" / "one.ipynb")) == "1\nTrue\n"
 
 
 def test_relative_data_folder_means_the_same_in_the_page(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ BATCH = 3
 
 
 def feed(cases, slices=3, augment=None, seed=1, all_slices=False):
-    model = ModelConfig(slices=slices, image_px=16)
+    model = ModelConfig(slices=slices, image_px=16, classes=4)
     return WindowFeed(cases, model, augment or AugmentConfig(), BATCH, seed, all_slices)
 
 
@@ -43,6 +43,19 @@ def test_a_label_outside_the_card_is_refused(phantom_data):
     card = phantom_data.card.model_copy(update={"labels": {0: "background", 1: "organ"}})
     with pytest.raises(InputError, match="label values"):
         load_case(phantom_data.cases[phantom_data.split.train[0]], card)
+
+
+@pytest.mark.parametrize("changes", [{"classes": 3}, {"in_channels": 2}])
+def test_cases_that_the_network_cannot_take_are_refused(loaded_phantoms, changes):
+    model = ModelConfig(image_px=16, **({"classes": 4} | changes))
+    with pytest.raises(InputError, match="does not fit the network") as caught:
+        WindowFeed(loaded_phantoms, model, STILL, BATCH, 1, all_slices=False)
+    assert loaded_phantoms[0].id in str(caught.value)
+
+
+def test_nothing_to_train_on():
+    with pytest.raises(InputError, match="nothing to train on"):
+        feed([])
 
 
 @pytest.mark.parametrize("all_slices", [False, True])

@@ -107,4 +107,4 @@ def test_find_says_how_to_get_what_is_missing(tmp_path, monkeypatch):
     assert refused("missing", find_dataset, NAME).got == "no such folder"
     (tmp_path / NAME).mkdir()
     assert "without dataset.json" in refused("missing", find_dataset, NAME).got
-    assert "phantoms" in refused("missing", find_dataset, "Phantom").do
+    assert "data phantom" in refused("missing", find_dataset, "Phantom").do

@@ -42,6 +42,15 @@ def test_table(hardware, kind, capability, wanted, choice, scaler):
     assert (chosen.choice, chosen.dtype, chosen.scaler) == (choice, dtype, scaler)
 
 
+@pytest.mark.parametrize(("kind", "choice"), [("cpu", "fp32"), ("cuda", "bf16")])
+def test_3d_convolutions_run_in_fp32_on_a_cpu(hardware, kind, choice):
+    hardware(kind, (8, 0))
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 3))
+    assert plan("auto", network).choice == choice
+    assert plan("auto", torch.nn.Conv2d(1, 1, 3)).choice == "bf16"
+    assert plan("bf16", network).choice == "bf16"
+
+
 def test_a_configuration_offers_every_plan():
     assert set(get_args(TrainConfig.model_fields["precision"].annotation)) == {"auto", *PLANS}
 
