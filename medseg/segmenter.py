@@ -73,7 +73,8 @@ NETWORKS: dict[str, Callable[[ModelConfig], Segmenter]] = {"vit_upernet": _vit_u
 def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]:
     """The network of a configuration, its fresh parts seeded, its encoder filled where weights are named.
 
-    Fresh parts are drawn before foreign weights are loaded: with and without transfer the decoder is the same.
+    Fresh parts are drawn before foreign weights are loaded: with and without transfer the decoder starts
+    the same.
 
     Raises:
         InputError: weights for a network that has no encoder to fill, or weights that do not fit.
