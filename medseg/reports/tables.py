@@ -28,6 +28,15 @@ def cut(value: float | None, digits: int = 2) -> str:
     return f"{math.floor(value * scale + 1e-9) / scale:.{digits}f}"
 
 
+def signed(value: float | None) -> str:
+    """A difference as text with its sign, cut towards zero.
+
+    >>> signed(0.449), signed(-0.449)
+    ('+0.44', '-0.44')
+    """
+    return "" if value is None else f"{'-' if value < 0 else '+'}{cut(abs(value))}"
+
+
 def dice_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
     """One row a cell: Dice in percent, per case and pooled apart, beside the paper's number."""
     found = states(study, records, profile)
@@ -93,8 +102,8 @@ def paired_table(
         rows.append(
             row
             | {
-                "points": f"{found.mean:+.2f}",
-                "95 % interval": f"{found.low:+.2f} to {found.high:+.2f}",
+                "points": signed(found.mean),
+                "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
                 "t-test p": _p(found.t_p),
                 "Wilcoxon p": _p(found.wilcoxon_p),
                 "cases": str(found.n),
