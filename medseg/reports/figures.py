@@ -31,7 +31,7 @@ def dice_figure(study: Study, records: Sequence[Record], profile: str) -> Figure
     axes.set_yticks(range(len(study.cells)), [cell.title for cell in study.cells])
     axes.invert_yaxis()
     axes.set_xlabel("Dice in percent")
-    axes.legend(fontsize=8, loc="lower left")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
 

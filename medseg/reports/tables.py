@@ -114,7 +114,7 @@ def paired_table(
 
 
 def provenance_line(records: Sequence[Record], profile: str) -> str:
-    """One sentence: hardware, budget, commits and dates of the records of a profile."""
+    """Three lines: budget, hardware, commits and dates of the records of a profile."""
     kept = store.of_profile(records, profile)
     if not kept:
         return f"No record at profile {profile} yet."
@@ -124,9 +124,12 @@ def provenance_line(records: Sequence[Record], profile: str) -> str:
     )
     commits = sorted({(r.code.commit or "no commit")[:10] for r in kept})
     days = sorted({r.finished[:10] for r in kept})
-    return (
-        f"{len(kept)} records, profile {profile}: {'; '.join(budget)}; {'; '.join(hardware)}; "
-        f"commit {', '.join(commits)}; {days[0]} to {days[-1]}."
+    return "\n".join(
+        [
+            f"{len(kept)} records, profile {profile}: {'; '.join(budget)}",
+            "; ".join(hardware),
+            f"commit {', '.join(commits)}; {days[0]} to {days[-1]}",
+        ]
     )
 
 
