@@ -28,7 +28,11 @@ def test_truncated_files_are_refused(suffix, keep, tmp_path):
     refused(path, "cannot be read as NIfTI")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a scan", gzip.compress(b"not a scan"), bytes(1000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a scan", gzip.compress(b"not a scan"), bytes(1000)],
+    ids=["empty", "text", "gzip of text", "zeros"],
+)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_other_content_is_refused(content, suffix, tmp_path):
     path = tmp_path / f"i{suffix}"
