@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medseg.errors import InputError
 
@@ -61,6 +61,21 @@ class TrainConfig(Frozen):
     clip_norm: float = 1.0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     checkpoint_every: int = Field(100, ge=1)
+    # Parts that a batch is cut into, one forward pass after another. It decides a result where a network
+    # has batch norms: they see a part at a time.
+    accumulate: int = Field(1, ge=1)
+    # Dice of the validation cases every so many steps; None: only after the last one, for the record.
+    validate_every: int | None = Field(None, ge=1)
+    # Which weights are scored: those of the last step, or of the best validation.
+    selection: Literal["last", "best"] = "last"
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate must divide the batch of {self.batch}")
+        if self.selection == "best" and self.validate_every is None:
+            raise ValueError("selection 'best' needs validate_every")
+        return self
 
 
 class RunConfig(Frozen):

@@ -1,4 +1,4 @@
-"""The one error for bad input: what is wrong, expected, got, what to do."""
+"""What can go wrong with a call or a run: bad input, an interruption, too little memory."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,11 @@ class InputError(ValueError):
     def __init__(self, what: str, *, expected: str, got: str, do: str):
         self.what, self.expected, self.got, self.do = what, expected, got, do
         super().__init__(f"{what}\n  expected: {expected}\n  got: {got}\n  what to do: {do}")
+
+
+class Interrupted(Exception):
+    """The run was asked to end (SIGTERM) and saved itself; the command line turns it into exit code 75."""
+
+
+class OutOfMemory(RuntimeError):
+    """The run does not fit; the message says with numbers what would."""

@@ -49,6 +49,22 @@ class Segmenter(nn.Module):
             )
         return value
 
+    def recompute_activations(self) -> None:
+        """Keep the activations of one encoder block at a time and compute the others again going back.
+
+        Raises:
+            InputError: no part of the network has blocks to recompute.
+        """
+        encoder = dict(self.parts.items()).get("encoder")
+        if not isinstance(encoder, ViTEncoder):
+            raise InputError(
+                "this network has no blocks whose activations could be recomputed",
+                expected="a network with a transformer encoder",
+                got=" + ".join(self.parts),
+                do="leave out --recompute; --accumulate also needs less memory",
+            )
+        encoder.trunk.set_grad_checkpointing(True)
+
 
 def _vit_upernet(config: ModelConfig) -> Segmenter:
     encoder = ViTEncoder(config.encoder, config.in_channels, config.slices, config.image_px, config.taps)

@@ -4,6 +4,9 @@ import sys
 import pytest
 
 from medseg import cli
+from medseg.cli.console import console
+from medseg.errors import Interrupted, OutOfMemory
+from medseg.studies import run
 
 
 def call(monkeypatch, capsys, *arguments):
@@ -17,7 +20,7 @@ def call(monkeypatch, capsys, *arguments):
 
 @pytest.fixture
 def medseg(monkeypatch, capsys):
-    monkeypatch.setattr(cli.console, "width", 200, raising=False)
+    monkeypatch.setattr(console, "width", 200, raising=False)
     return lambda *arguments: call(monkeypatch, capsys, *arguments)
 
 
@@ -27,6 +30,7 @@ COMMANDS = [
     ("train",),
     ("predict",),
     ("evaluate",),
+    ("curve",),
     ("model", "list"),
     ("model", "show"),
     ("study", "list"),
@@ -88,6 +92,10 @@ BAD = {
     "no predictions": (("evaluate", "DIR/nowhere", "DIR", "-o", "DIR/m.csv"), "expected"),
     "unknown page": (("book", "build", "--page", "nothing"), "no notebook"),
     "both options": (("train", "DIR", "-o", "DIR/run", "--resume", "--overwrite"), "exclude"),
+    "three parts": (("train", "DATA", "-o", "DIR/run", "--profile", "smoke", "--accumulate", 3), "not valid"),
+    "best of none": (("train", "DATA", "-o", "DIR/run", "--selection", "best"), "not valid"),
+    "unknown logger": (("train", "DATA", "-o", "DIR/run", "--logger", "nothing"), "machine"),
+    "no curve": (("curve", "DIR/nowhere", "-o", "DIR/curve.png"), "holds no learning curve"),
     "unknown weights": (("train", "DATA", "-o", "DIR/run", "--weights", "nothing"), "unknown weights"),
 }
 
@@ -96,10 +104,54 @@ BAD = {
 def test_bad_input_ends_with_2_says_what_to_do_and_writes_nothing(medseg, tmp_path, phantoms, name):
     arguments, text = BAD[name]
     code, _, err = medseg(
-        *(a.replace("DIR", str(tmp_path)).replace("DATA", str(phantoms)) for a in arguments)
+        *(str(a).replace("DIR", str(tmp_path)).replace("DATA", str(phantoms)) for a in arguments)
     )
     assert code == 2
     assert text in err
     for word in ("expected:", "got:", "what to do:"):
         assert word in err
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+ENDS = {
+    Interrupted("saved after step 3 of 9; go on with --resume"): (75, 0),
+    OutOfMemory("out of memory with 4 windows in a forward pass"): (1, 1),
+    FloatingPointError("loss is nan at step 3"): (1, 1),
+}
+
+
+@pytest.mark.parametrize(("error", "codes"), ENDS.items(), ids=[type(e).__name__ for e in ENDS])
+def test_each_way_to_end_has_its_code(medseg, monkeypatch, tmp_path, phantoms, error, codes):
+    def ends(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(run, "run_one", ends)
+    train = ("train", phantoms, "-o", tmp_path / "run", "--profile", "smoke")
+    code, _, err = medseg(*train)
+    assert code == codes[0] and str(error) in err
+    # A further process says nothing, and one that was asked to end gives no cause to kill the others.
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    code, _, err = medseg(*train)
+    assert (code, err) == (codes[1], "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_one_process_speaks(monkeypatch, environment, first):
+    from medseg.cli.console import is_first_process
+
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first

@@ -94,6 +94,41 @@ def test_frozen_parameters_are_not_trainable():
     assert (count_parameters(layer), count_parameters(layer, trainable_only=True)) == (8, 6)
 
 
+def kept_bytes(segmenter, windows):
+    """Loss, gradients, and bytes of the activations that are kept for the way back."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    torch.manual_seed(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = segmenter(windows).square().mean()
+    loss.backward()
+    return loss.item(), [p.grad for p in segmenter.parameters()], sum(kept.values())
+
+
+def test_recomputed_activations_change_no_bit_and_are_not_kept():
+    config = TINY["vit_upernet"].model_copy(update={"image_px": 64})
+    windows = windows_of(config, batch=4)
+    plain, recomputing = (build(config, seed=1)[0] for _ in range(2))
+    recomputing.recompute_activations()
+    parameters = sum(p.nbytes for p in plain.parameters())
+    (loss, gradients, kept), (loss_2, gradients_2, kept_2) = (
+        kept_bytes(segmenter, windows) for segmenter in (plain, recomputing)
+    )
+    assert loss == loss_2
+    assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_2, strict=True))
+    assert kept_2 < parameters < kept, "weights are kept by reference; the blocks' activations are gone"
+
+
+def test_a_network_without_blocks_recomputes_nothing():
+    segmenter, _ = build(TINY["unet3d"], seed=0)
+    with pytest.raises(InputError, match="recomputed"):
+        segmenter.recompute_activations()
+
+
 def test_flops_of_a_vit_from_its_formula():
     config = TINY["vit_upernet"]
     width, patches, blocks = 192, (32 // 16) ** 2, 12

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from medseg.errors import InputError
 from medseg.files import write_atomic
 
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+_KERNEL_FILE = Path(__file__).with_name("kernel.py")
 _START_S = 180  # a kernel on a machine that is busy with a training starts late, but it starts
 
 
@@ -118,12 +120,16 @@ def _kernel_manager(connection: Path, log: Path, env: Mapping[str, str]) -> type
 
     class ThisPython(AsyncKernelManager):
         def __init__(self, **kwargs: Any):
-            # Without folders only ipykernel's own spec is left, and that one starts sys.executable.
+            # Without folders only ipykernel's own spec is left, whatever the user has registered.
             specs = KernelSpecManager(kernel_dirs=[])
             super().__init__(kernel_spec_manager=specs, connection_file=str(connection), **kwargs)
             if os.name != "nt":
                 # Sockets in the folder instead of open ports: nothing else on the machine can meet them.
                 self.transport, self.ip = "ipc", str(connection.with_suffix(""))
+
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            # In place of ipykernel's own starter: ours ends with this process.
+            return [sys.executable, str(_KERNEL_FILE), "-f", self.connection_file, *(extra_arguments or ())]
 
         async def start_kernel(self, **kwargs: Any) -> None:  # type: ignore[override]
             with log.open("ab") as stream:

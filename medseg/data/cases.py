@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +17,23 @@ from medseg.data.volume import Volume, read
 from medseg.data.windows import WindowIndex, cut
 from medseg.errors import InputError
 from medseg.runtime import generator_for
+
+
+@runtime_checkable  # the shape checker of the tests asks isinstance
+class TrainingCase(Protocol):
+    """What training needs of a case: its normalised image (C, D, H, W) and class numbers (1, D, H, W)."""
+
+    @property
+    def id(self) -> str:
+        """Name of the case."""
+
+    @property
+    def image(self) -> Tensor:
+        """float32 (C, D, H, W)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int16 (1, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ class WindowFeed:
 
     def __init__(
         self,
-        cases: Sequence[LoadedCase],
+        cases: Sequence[TrainingCase],
         model: ModelConfig,
         augment: AugmentConfig,
         batch: int,
@@ -73,12 +91,20 @@ class WindowFeed:
         self.all_slices = all_slices
         self.index = WindowIndex([case.image.shape[1] for case in cases], batch, seed)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, D, H, W) and labels (B, 1, H, W), or (B, 1, D, H, W) with all_slices."""
-        images, labels = zip(
-            *(self._window(step, i, *pair) for i, pair in enumerate(self.index.at(step))), strict=True
-        )
+    def at(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Images (B, C, D, H, W) and labels (B, 1, H, W), or (B, 1, D, H, W) with all_slices.
+
+        Args:
+            step: training step, counted from 0.
+            rows: the part of the batch that is wanted. A window is the same whoever asks for it.
+        """
+        chosen = list(enumerate(self.index.at(step)))[rows]
+        images, labels = zip(*(self._window(step, i, *pair) for i, pair in chosen), strict=True)
         return torch.stack(images), torch.stack(labels)
+
+    def names_at(self, step: int) -> list[str]:
+        """The cases that a training step sees."""
+        return sorted({self.cases[case].id for case, _ in self.index.at(step)})
 
     def _window(self, step: int, position: int, case: int, center: int) -> tuple[Tensor, Tensor]:
         loaded, slices = self.cases[case], self.model.slices
@@ -89,7 +115,7 @@ class WindowFeed:
         return image, (label if self.all_slices else label[:, 0]).long()
 
 
-def _check_fit(cases: Sequence[LoadedCase], model: ModelConfig) -> None:
+def _check_fit(cases: Sequence[TrainingCase], model: ModelConfig) -> None:
     if not cases:
         raise InputError(
             "nothing to train on", expected="at least one case", got="none", do="name training cases"

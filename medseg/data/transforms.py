@@ -77,7 +77,7 @@ def resample(window: Tensor, plane: PlaneMap, size_px: int, nearest: bool = Fals
     Outside the input an image has the lower end of the range, a label map (`nearest`) the background.
     """
     rows, columns = (
-        axis_weights(n, size_px, plane.zoom, center, flip, nearest)
+        axis_weights(n, size_px, plane.zoom, center, flip, nearest).to(window.device)
         for n, center, flip in zip(window.shape[-2:], plane.center_hw, plane.flip_hw, strict=True)
     )
     outside = 0.0 if nearest else LOW

@@ -41,6 +41,7 @@ class WindowIndex:
     def __init__(self, slices_per_case: Sequence[int], batch: int, seed: int):
         self.pairs = [(case, d) for case, n in enumerate(slices_per_case) for d in range(n)]
         self.batch, self.seed = batch, seed
+        self._cached: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -54,6 +55,9 @@ class WindowIndex:
         return chosen
 
     def _order(self, epoch: int) -> np.ndarray:
-        if getattr(self, "_cached", (None, None))[0] != epoch:
-            self._cached = (epoch, epoch_order(len(self.pairs), self.seed, epoch))
-        return self._cached[1]
+        # One assignment and one read: batches may be made ahead in another thread.
+        known, order = self._cached
+        if known != epoch:
+            order = epoch_order(len(self.pairs), self.seed, epoch)
+            self._cached = epoch, order
+        return order

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.decoders.dropout import ChannelDropout
 from medseg.shapes import FeatureMap, Logits
 
 POOL_SCALES = (1, 2, 3, 6)
@@ -55,7 +56,7 @@ class UPerNet(nn.Module):
         self.laterals = nn.ModuleList([_conv_norm(width, channels, 1) for width in in_channels[:-1]])
         self.smooth = nn.ModuleList([_conv_norm(channels, channels, 3) for _ in in_channels[:-1]])
         self.fuse = _conv_norm(len(in_channels) * channels, channels, 3)
-        self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(channels, classes, 1))
+        self.classify = nn.Sequential(ChannelDropout(0.1), nn.Conv2d(channels, classes, 1))
 
     def forward(self, features: list[FeatureMap]) -> Logits:
         """Logits (B, classes, H, W) at the finest level of the pyramid."""

@@ -10,7 +10,6 @@ from torch.nn import functional
 from medseg.config import ModelConfig
 from medseg.data.transforms import RESIZE_ONLY, resample
 from medseg.data.windows import window_indices
-from medseg.runtime import device_kind
 from medseg.segmenter import Segmenter
 from medseg.training.precision import PrecisionPlan, plan
 
@@ -31,14 +30,13 @@ def predict(
     logits of a slice are summed. Logits are resized to the native plane before the argmax.
 
     Args:
-        segmenter: in evaluation mode.
+        segmenter: in evaluation mode, on the device to use.
         image: float32 (C, D, H, W).
         model: gives the window.
         precision: number format; None takes the table's choice for this machine.
         batch: windows a forward pass.
     """
-    chosen, device = precision or plan("auto", segmenter), torch.device(device_kind())
-    segmenter.to(device)
+    chosen, device = precision or plan("auto", segmenter), next(segmenter.parameters()).device
     n_slices, plane = image.shape[1], image.shape[2:]
     votes = torch.zeros(n_slices, model.classes, *plane)
     autocast = torch.autocast(device.type, dtype=chosen.dtype, enabled=chosen.dtype != torch.float32)
@@ -73,6 +71,6 @@ def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iter
         wanted = torch.tensor([window_indices(center, model.slices, n_slices) for center in chosen])
         # Neighbouring windows share slices: each slice is resampled once a batch.
         seen, position = wanted.unique(return_inverse=True)
-        resized = resample(image[:, seen], RESIZE_ONLY, model.image_px)
-        windows = resized[:, position].transpose(0, 1)
+        resized = resample(image[:, seen.to(image.device)], RESIZE_ONLY, model.image_px)
+        windows = resized[:, position.to(image.device)].transpose(0, 1)
         yield windows, torch.tensor(chosen) if target == "center" else wanted.flatten()

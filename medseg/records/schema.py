@@ -14,6 +14,7 @@ RUN_ID_LENGTH = 16
 
 # Column order of the per-case rows: short rows keep a record small enough to read and to diff.
 COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "volume_ml", "reference_ml", "tp", "fp", "fn")
+Part = Literal["validation", "test"]
 Row = tuple[str, int, float | None, float | None, float | None, float, float, int, int, int]
 
 
@@ -75,6 +76,9 @@ class Protocol(Frozen):
     precision: str
     selection: str
     test_used: str
+    # Steps that the gradient scaler left out, and the options of `medseg.training.engine.Engine`.
+    skipped_steps: int = 0
+    engine: dict[str, Any] = {}
 
 
 class Cost(Frozen):
@@ -116,14 +120,14 @@ class Record(Frozen):
     protocol: Protocol
     curve: tuple[tuple[int, float], ...]
     columns: tuple[str, ...] = COLUMNS
-    per_case: dict[Literal["validation", "test"], tuple[Row, ...]]
+    per_case: dict[Part, tuple[Row, ...]]
     cost: Cost
     environment: Environment
     code: Code
     started: str
     finished: str
 
-    def scores(self, *parts: Literal["validation", "test"]) -> list[CaseScore]:
+    def scores(self, *parts: Part) -> list[CaseScore]:
         """Per-case scores of the named parts (all parts when none is named)."""
         rows = [row for part in (parts or tuple(self.per_case)) for row in self.per_case.get(part, ())]
         return [CaseScore.model_validate(dict(zip(self.columns, row, strict=True))) for row in rows]

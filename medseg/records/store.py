@@ -15,7 +15,8 @@ LIMIT_BYTES = 20_000
 
 def to_json(record: Record) -> str:
     """Canonical text of a record: sorted keys, one row of a list a line, no NaN."""
-    tree = record.model_dump(mode="json")
+    # A record keeps the fields it was written with: one that is added to the schema later changes no file.
+    tree = record.model_dump(mode="json", exclude_unset=True)
     blocks = []
     for key in sorted(tree):
         blocks.append(f" {json.dumps(key)}: {_block(tree[key])}")
@@ -53,7 +54,8 @@ def write(record: Record, path: Path) -> None:
     Raises:
         ValueError: it is larger than 20 KB.
     """
-    text = to_json(record)
+    # Everything that holds by default is stated in a new record.
+    text = to_json(Record.model_validate(record.model_dump()))
     if len(text.encode()) > LIMIT_BYTES:
         raise ValueError(f"record of {len(text.encode())} bytes, the limit is {LIMIT_BYTES}")
     write_atomic(path, text)

@@ -2,29 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+
+import medseg.compat  # noqa: F401  isort: skip
+from lightning.fabric import Fabric
 
 from medseg.config import RunConfig
-from medseg.data.cases import LoadedCase, load_case, to_label_values
+from medseg.data import cache
+from medseg.data.cases import load_case, to_label_values
 from medseg.data.catalog import DatasetCard
 from medseg.data.layouts import Case, read_msd
 from medseg.data.splits import Split, msd_split
-from medseg.encoders.checkpoints import LoadReport
+from medseg.errors import OutOfMemory
 from medseg.inference.slice_windows import predict
 from medseg.metrics.case import CaseScore, score_case
-from medseg.records import provenance, schema, store
-from medseg.records.schema import Record
-from medseg.runtime import Stopwatch, peak_bytes
+from medseg.records import provenance, store
+from medseg.records.schema import Outcome, Part, Record
+from medseg.runtime import Stopwatch
 from medseg.segmenter import Segmenter, build, measure_size
-from medseg.training import run_folder
-from medseg.training.checkpoint import CHECKPOINT
-from medseg.training.loop import Fitted, Progress, fit
-from medseg.training.precision import plan
-
-Part = Literal["validation", "test"]
-SELECTION = "weights of the last step; no checkpoint was selected"
-TEST_USED = "scored once, after the last step; no choice was made on it"
+from medseg.studies.fitted import fitted_to
+from medseg.studies.report import Facts, failed, finished
+from medseg.training import checkpoint, devices, run_folder
+from medseg.training.engine import Engine, settled
+from medseg.training.loop import fit
+from medseg.training.precision import PrecisionPlan, plan
+from medseg.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,6 @@ def open_data(folder: Path, split_seed: int) -> Data:
     )
 
 
-def fitted_to(config: RunConfig, card: DatasetCard) -> RunConfig:
-    """The configuration with the data set's own name, channels and classes."""
-    model = config.model.model_copy(update={"classes": len(card.labels), "in_channels": len(card.channels)})
-    data = config.data.model_copy(update={"name": card.name})
-    return config.model_copy(update={"model": model, "data": data})
-
-
 def run_one(
     config: RunConfig,
     data: Data,
@@ -60,79 +56,97 @@ def run_one(
     resume: bool = False,
     overwrite: bool = False,
     on_step: Callable[[Progress], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
 ) -> Record:
-    """Run one configuration to its record; the folder keeps checkpoint, trained network and record.
+    """Run one configuration to its record; the folder keeps checkpoints, trained network and record.
 
-    Training sees the training part only. Validation and test cases are scored once with the weights of
-    the last step.
+    Training sees the training part only, and the validation part where the configuration asks for it.
+    Validation and test cases are scored once with the weights that the configuration selects. A run that
+    does not fit in memory, or whose loss is not a number, leaves a record of that and raises.
 
     Raises:
         InputError: bad data, a folder that holds a run, weights that do not fit, a full disk.
+        OutOfMemory: the run does not fit; FloatingPointError: its loss or gradient is not a number.
+        Interrupted: SIGTERM arrived; the run was saved and can be gone on with.
     """
-    config, run_dir = fitted_to(config, data.card), Path(run_dir)
+    config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
     started = provenance.now()
     # Everything that can be refused is refused before the folder is touched.
-    train = [load_case(data.cases[name], data.card) for name in data.split.train]
     size = measure_size(config.model)
-    build(config.model, config.train.seed)
-    run_folder.prepare(run_dir, run_folder.Run(config=config, card=data.card), resume, overwrite)
-    # A run that ended before its first checkpoint starts again.
-    resume = resume and (run_dir / CHECKPOINT).exists()
-    fitted = fit(config, train, run_dir, resume, on_step)
-    run_folder.save_model(fitted.segmenter, run_dir)
+    network, weights = build(config.model, config.train.seed)
+    chosen = plan(config.train.precision, network)
+    fabric = devices.launch(settled(engine, chosen), chosen, run_dir)
+    facts = Facts(study, cell, config, data.card, data.split, weights, size, started)
+    try:
+        train, validation = _volumes(config, data, engine, run_dir)
+        asked = run_folder.Run(config=config, card=data.card)
+        resume = devices.on_first(fabric, lambda: _prepared(run_dir, asked, resume, overwrite))
+        fitted = fit(config, train, run_dir, resume, on_step, on_start, validation, engine, fabric)
+    except (OutOfMemory, FloatingPointError) as error:
+        status = "out_of_memory" if isinstance(error, OutOfMemory) else "failed"
+        record = failed(facts, Outcome(status=status, reason=str(error)), chosen.choice)
+        if fabric.is_global_zero:
+            store.write(record, run_dir / run_folder.RECORD_FILE)
+        raise
+    finally:
+        cache.empty(run_dir)
     watch = Stopwatch()
-    scored: dict[Part, list[CaseScore]] = {
-        "validation": _score(fitted.segmenter, config, data, data.split.validation),
-        "test": _score(fitted.segmenter, config, data, data.split.test),
+    score = partial(_score, fitted.segmenter, config, data, chosen, fabric, engine)
+    parts: dict[Part, list[CaseScore]] = {
+        "validation": score(data.split.validation),
+        "test": score(data.split.test),
     }
     infer_s = watch.seconds() / (len(data.split.validation) + len(data.split.test))
-    sha256 = fitted.weights.sha256 if fitted.weights else None
-    record = Record(
-        identity=schema.Identity(
-            study=study,
-            cell=cell,
-            fold=0,
-            seed=config.train.seed,
-            run_id=schema.run_id(config, data.split.digest, sha256),
-        ),
-        outcome=schema.Outcome(status="done"),
-        config=config,
-        data=_data_facts(data),
-        weights=_weights_facts(fitted.weights, config),
-        model=schema.ModelFacts(
-            parameters=size.parameters,
-            trainable=size.trainable,
-            gmac=round(size.flops / 2e9, 4),
-            input_shape=size.input_shape,
-        ),
-        protocol=schema.Protocol(
-            steps=config.train.steps,
-            batch=config.train.batch,
-            precision=fitted.precision,
-            selection=SELECTION,
-            test_used=TEST_USED,
-        ),
-        curve=schema.thinned(fitted.losses),
-        per_case={part: tuple(map(schema.row_of, rows)) for part, rows in scored.items()},
-        cost=_cost(fitted, infer_s),
-        environment=provenance.environment(),
-        code=provenance.code(),
-        started=started,
-        finished=provenance.now(),
-    )
-    store.write(record, run_dir / run_folder.RECORD_FILE)
-    return record
+    state = checkpoint.whole_weights(fitted.segmenter)
+
+    def keep() -> Record:
+        run_folder.save_model(state, run_dir)
+        record = finished(facts, fitted, parts, infer_s)
+        store.write(record, run_dir / run_folder.RECORD_FILE)
+        return record
+
+    return devices.on_first(fabric, keep)
 
 
-def _score(segmenter: Segmenter, config: RunConfig, data: Data, names: Sequence[str]) -> list[CaseScore]:
-    """Predict and score cases; the time of scoring is small beside that of the forward passes."""
+def _volumes(
+    config: RunConfig, data: Data, engine: Engine, run_dir: Path
+) -> tuple[list[cache.CachedCase], list[cache.CachedCase]]:
+    """Training volumes, and validation volumes where they are wanted while training."""
+    limit = int(engine.cache_gb * 1e9) if engine.cache_gb else cache.free_bytes() // (2 * engine.devices)
+
+    def load(names: Sequence[str], limit_bytes: int) -> list[cache.CachedCase]:
+        return cache.fill(names, lambda name: load_case(data.cases[name], data.card), limit_bytes, run_dir)
+
+    train = load(data.split.train, limit)
+    left = limit - cache.size_bytes(case for case in train if not case.mapped)
+    return train, load(data.split.validation if config.train.validate_every else (), left)
+
+
+def _prepared(run_dir: Path, asked: run_folder.Run, resume: bool, overwrite: bool) -> bool:
+    """Make or accept the folder; whether there is something to go on with."""
+    run_folder.prepare(run_dir, asked, resume, overwrite)
+    # A run that ended before its first checkpoint starts again.
+    return resume and checkpoint.has_any(run_dir)
+
+
+def _score(
+    segmenter: Segmenter,
+    config: RunConfig,
+    data: Data,
+    chosen: PrecisionPlan,
+    fabric: Fabric,
+    engine: Engine,
+    names: Sequence[str],
+) -> list[CaseScore]:
+    """Predict and score cases, shared out over the processes; the time of scoring is small."""
     segmenter.eval()
     labels, scores = sorted(set(data.card.labels) - {0}), []
-    for name in names:
-        case: LoadedCase = load_case(data.cases[name], data.card)
+    for name in devices.share_of(fabric, engine, list(names)):
+        case = load_case(data.cases[name], data.card)
         assert case.volume.labels is not None
-        predicted = predict(segmenter, case.image, config.model, plan(config.train.precision, segmenter))
-        scores += score_case(
+        predicted = predict(segmenter, case.image, config.model, chosen)
+        rows = score_case(
             name,
             to_label_values(predicted, data.card),
             case.volume.labels,
@@ -140,40 +154,6 @@ def _score(segmenter: Segmenter, config: RunConfig, data: Data, names: Sequence[
             case.volume.spacing_mm,
             data.card.nsd_tolerance_mm,
         )
-    return scores
-
-
-def _data_facts(data: Data) -> schema.DataFacts:
-    card, split = data.card, data.split
-    return schema.DataFacts(
-        name=card.name,
-        title=card.title,
-        licence=card.licence,
-        md5=card.md5,
-        split_sha256=split.digest,
-        train=split.train,
-        validation=split.validation,
-        test=split.test,
-    )
-
-
-def _weights_facts(report: LoadReport | None, config: RunConfig) -> schema.WeightsFacts:
-    if report is None:
-        return schema.WeightsFacts(source=None, sha256=None, rule=None, keys={}, coverage=None, drawn=None)
-    return schema.WeightsFacts(
-        source=report.source,
-        sha256=report.sha256,
-        rule=config.model.inflation,
-        keys=report.counts(),
-        coverage=round(report.coverage, 6),
-        drawn=round(report.drawn, 6),
-    )
-
-
-def _cost(fitted: Fitted, infer_s: float) -> schema.Cost:
-    return schema.Cost(
-        train_s=round(fitted.train_s, 1),
-        infer_s_per_case=round(infer_s, 3),
-        peak_bytes=max(fitted.peak_bytes, peak_bytes()),
-        samples_per_s=round(fitted.samples_per_s, 2),
-    )
+        scores.append((name, rows))
+    of_case = dict(devices.gathered(fabric, scores))
+    return [row for name in names for row in of_case[name]]

@@ -3,13 +3,20 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medseg.config import RunConfig
+from medseg.data.catalog import DATASETS, DatasetCard
+from medseg.errors import InputError, OutOfMemory
 from medseg.records import store
 from medseg.records.schema import Record
-from medseg.studies.run import Data, run_one
+from medseg.studies.fitted import fitted_to
 from medseg.studies.study import Cell, Study
-from medseg.training.checkpoint import CHECKPOINT
-from medseg.training.loop import Progress
+
+if TYPE_CHECKING:  # asking what is missing takes no torch
+    from medseg.studies.run import Data
+    from medseg.training.engine import Engine
+    from medseg.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,12 @@ def missing(
     profile: str,
     cells: list[str] | None = None,
     seeds: int | None = None,
+    card: DatasetCard | None = None,
 ) -> list[Task]:
-    """Tasks without a record at this profile: all cells of one seed before the next seed.
+    """Tasks without a record of what the study asks now: all cells of one seed before the next seed.
+
+    A record counts by its configuration. After a change of the recipe the cell is missing again, and the
+    record of the former recipe stays.
 
     Args:
         study: the study.
@@ -35,22 +46,28 @@ def missing(
         profile: budget of the table.
         cells: names, all where None.
         seeds: only the first so many seeds.
+        card: of the data the runs are on; None: the study's, at smoke the phantoms'.
     """
-    there = {(r.identity.cell, r.identity.seed) for r in store.of_profile(records, profile)}
+    card = card or DATASETS["Phantom" if profile == "smoke" else study.dataset]
+    there = {(r.identity.cell, r.config.digest()) for r in store.of_profile(records, profile)}
     wanted = [Task(cell, seed) for seed in study.seeds[:seeds] for cell in study.choose(cells)]
-    return [task for task in wanted if (task.cell.cell, task.seed) not in there]
+    return [task for task in wanted if (task.cell.cell, _asked(study, task, profile, card)) not in there]
 
 
 def run_task(
     study: Study,
     task: Task,
     profile: str,
-    data: Data,
+    data: "Data",
     runs: Path,
     results: Path,
-    on_step: Callable[[Progress], None] | None = None,
+    on_step: "Callable[[Progress], None] | None" = None,
+    on_start: Callable[[str], None] | None = None,
+    engine: "Engine | None" = None,
 ) -> Record:
     """Run one task and file its record under `results/<study>/`; an interrupted run is gone on with.
+
+    A record that is there already is given back. A run that fails leaves its record, too.
 
     Args:
         study: the study.
@@ -60,10 +77,52 @@ def run_task(
         runs: parent of the run folders.
         results: parent of the records; smoke runs are given a folder of their own by the caller.
         on_step: called after every training step.
+        on_start: called with a line on the run, before its first step.
+        engine: options of the machine.
+
+    Raises:
+        OutOfMemory, FloatingPointError: the run failed; its record says so.
     """
-    config = study.config(task.cell, task.seed, profile)
-    run_dir = runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}"
-    resume = (run_dir / CHECKPOINT).exists()
-    record = run_one(config, data, run_dir, study.name, task.cell.cell, resume, not resume, on_step)
-    store.write(record, results / study.name / store.file_name(record))
+    from medseg.studies.run import run_one
+    from medseg.training.run_folder import RECORD_FILE
+
+    config = fitted_to(study.config(task.cell, task.seed, profile), data.card)
+    for there in store.read_study(results, study.name):
+        same = there.config == config and there.data.split_sha256 == data.split.digest
+        if same and there.identity.cell == task.cell.cell:
+            return there
+    run_dir = folder_of(study, task, profile, runs)
+    resume = _can_resume(run_dir, config, data.card)
+    options = (resume, not resume, on_step, on_start, engine)
+    try:
+        record = run_one(config, data, run_dir, study.name, task.cell.cell, *options)
+    except (OutOfMemory, FloatingPointError):
+        if (run_dir / RECORD_FILE).exists():
+            _file(store.read(run_dir / RECORD_FILE), results)
+        raise
+    return _file(record, results)
+
+
+def folder_of(study: Study, task: Task, profile: str, runs: Path) -> Path:
+    """The run folder of a task."""
+    return runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}"
+
+
+def _asked(study: Study, task: Task, profile: str, card: DatasetCard) -> str:
+    return fitted_to(study.config(task.cell, task.seed, profile), card).digest()
+
+
+def _can_resume(run_dir: Path, config: RunConfig, card: DatasetCard) -> bool:
+    """Whether a checkpoint of this very run is there; a folder of a former recipe is replaced."""
+    from medseg.training import checkpoint, run_folder
+
+    try:
+        held = run_folder.read(run_dir)
+    except InputError:
+        return False
+    return checkpoint.has_any(run_dir) and held == run_folder.Run(config=config, card=card)
+
+
+def _file(record: Record, results: Path) -> Record:
+    store.write(record, results / record.identity.study / store.file_name(record))
     return record

@@ -1,6 +1,7 @@
 """What a study has found so far: every cell with the paper's number, its seeds and what was measured."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,9 +11,13 @@ from medseg.metrics.statistics import bootstrap_interval
 from medseg.metrics.summary import case_means, summarise
 from medseg.records import store
 from medseg.records.schema import Record
+from medseg.studies.schedule import Task, folder_of
 from medseg.studies.study import Cell, Study
+from medseg.training.progress import look
 
 Status = Literal["done", "partial", "missing", "failed"]
+# A run that said nothing for so long has ended without a record: killed, or its machine is gone.
+SILENT_S = 120.0
 PARTS: tuple[Literal["validation", "test"], ...] = ("validation", "test")
 
 
@@ -41,6 +46,18 @@ class Measured(Frozen):
     parameters: int
 
 
+class Underway(Frozen):
+    """A run without a record: where it stands, and whether it still says something."""
+
+    seed: int
+    step: int
+    steps: int
+    loss: float
+    dice: float | None
+    left_s: float
+    running: bool
+
+
 class CellState(Frozen):
     """One row of `medseg study status`."""
 
@@ -53,24 +70,56 @@ class CellState(Frozen):
     seeds_wanted: tuple[int, ...]
     measured: Measured | None
     reason: str | None = None
+    underway: tuple[Underway, ...] = ()
 
 
-def states(study: Study, records: Iterable[Record], profile: str) -> list[CellState]:
-    """The state of every cell at one profile, in the order of the study."""
+def states(
+    study: Study, records: Iterable[Record], profile: str, runs: Path | None = None
+) -> list[CellState]:
+    """The state of every cell at one profile, in the order of the study.
+
+    Args:
+        study: the study.
+        records: what was found.
+        profile: budget.
+        runs: parent of the run folders, to see runs that have no record yet; None: records alone.
+    """
     kept = store.of_profile(records, profile)
     return [
-        _state(study, cell, [r for r in kept if r.identity.cell == cell.cell], profile)
+        _state(study, cell, [r for r in kept if r.identity.cell == cell.cell], profile, runs)
         for cell in study.cells
     ]
 
 
-def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str) -> CellState:
+def _underway(study: Study, cell: Cell, profile: str, seeds: Iterable[int], runs: Path) -> list[Underway]:
+    found = []
+    for seed in seeds:
+        seen = look(folder_of(study, Task(cell, seed), profile, runs))
+        if seen is not None:
+            p = seen.progress
+            found.append(
+                Underway(
+                    seed=seed,
+                    step=p.step,
+                    steps=p.steps,
+                    loss=p.loss,
+                    dice=p.dice,
+                    left_s=p.left_s,
+                    running=seen.age_s < SILENT_S,
+                )
+            )
+    return found
+
+
+def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, runs: Path | None) -> CellState:
     done = [record for record in records if record.outcome.status == "done"]
     failed = [record for record in records if record.outcome.status != "done"]
     seeds = tuple(sorted({r.identity.seed for r in done}, key=study.seeds.index))
     status: Status = "done" if len(seeds) == len(study.seeds) else "partial" if done else "missing"
     if failed and not done:
         status = "failed"
+    recorded = {r.identity.seed for r in records}
+    without = [seed for seed in study.seeds if seed not in recorded]
     return CellState(
         cell=cell.cell,
         title=cell.title,
@@ -81,6 +130,7 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str) ->
         seeds_wanted=study.seeds,
         measured=measure(done) if done else None,
         reason=failed[0].outcome.reason if failed else None,
+        underway=tuple(_underway(study, cell, profile, without, runs)) if runs else (),
     )
 
 

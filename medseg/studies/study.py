@@ -39,7 +39,11 @@ class Reference(Frozen):
 
 
 class Study(Frozen):
-    """A table: its cells, its seeds, its data set."""
+    """A table: its cells, its seeds, its data set.
+
+    Attributes:
+        budgets: profile to nested changes that hold for all cells: a budget of the study's own.
+    """
 
     name: str
     title: str
@@ -48,12 +52,13 @@ class Study(Frozen):
     seeds: tuple[int, ...]
     paper_table: str
     cells: tuple[Cell, ...]
+    budgets: dict[str, dict[str, Any]] = {}
     references: tuple[Reference, ...] = ()
 
     def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
         """The configuration of one cell and seed at a profile."""
         named = {"data": {"name": self.dataset}, "train": {"seed": seed}}
-        return resolve(profile, merged(cell.changes, named))
+        return resolve(profile, self.budgets.get(profile, {}), merged(cell.changes, named))
 
     def choose(self, names: list[str] | None) -> list[Cell]:
         """The named cells, all where none is named.

@@ -1,36 +1,38 @@
-"""The training loop, one page: Fabric runs it on any device, in the precision of the plan."""
+"""The training loop, two pages: Fabric runs it on any number of devices, in the precision of the plan."""
 
-import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import medseg.compat  # noqa: F401  isort: skip
 import torch
 from lightning.fabric import Fabric
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_model_state_dict, set_state_dict
 
 from medseg.config import RunConfig
-from medseg.data.cases import LoadedCase, WindowFeed
+from medseg.data.cases import TrainingCase
 from medseg.encoders.checkpoints import LoadReport
-from medseg.errors import InputError
-from medseg.files import write_atomic
-from medseg.runtime import Stopwatch, device_kind, peak_bytes, seed_for
+from medseg.errors import Interrupted
+from medseg.runtime import Stopwatch, peak_bytes, seed_for
 from medseg.segmenter import Segmenter, build
-from medseg.training import checkpoint, precision
+from medseg.training import checkpoint, devices, memory, precision, run_folder
+from medseg.training.batches import Batches
+from medseg.training.checkpoint import WHOLE
+from medseg.training.engine import Engine, settled
+from medseg.training.interruption import watched
 from medseg.training.losses import DiceFocal
+from medseg.training.optimizer import adamw, lay_out
+from medseg.training.progress import Progress
+from medseg.training.readings import Readings
+from medseg.training.reporter import Reporter
 from medseg.training.schedules import slanted_triangle
+from medseg.training.state import TrainingState
+from medseg.training.validation import validate
 
-CURVE_FILE = "curve.csv"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the loop tells its caller after every step (steps counted from 1)."""
-
-    step: int
-    steps: int
-    loss: float
-    samples_per_s: float
+# Reading a number from a GPU waits for it; on a CPU it costs nothing.
+READ_EVERY = {"cpu": 1, "cuda": 10}
 
 
 @dataclass(frozen=True)
@@ -40,104 +42,127 @@ class Fitted:
     segmenter: Segmenter
     weights: LoadReport | None
     losses: list[float]
+    validations: list[tuple[int, float]]
+    skipped_steps: int
     train_s: float
     peak_bytes: int
     samples_per_s: float
     precision: str
+    engine: Engine
 
 
 def fit(
     config: RunConfig,
-    cases: Sequence[LoadedCase],
+    cases: Sequence[TrainingCase],
     run_dir: Path,
     resume: bool = False,
     on_step: Callable[[Progress], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
+    validation: Sequence[TrainingCase] = (),
+    engine: Engine | None = None,
+    fabric: Fabric | None = None,
 ) -> Fitted:
-    """Train one network on the given cases; the last step's weights are the result, none is selected.
+    """Train one network on the given cases.
 
     Args:
         config: the whole run.
         cases: training cases, in the order of the split.
-        run_dir: takes the checkpoint and the loss curve.
-        resume: go on from the checkpoint in `run_dir`. On a CPU the resumed run ends with the same bits.
-        on_step: called after every step.
+        run_dir: takes checkpoints, loss curve and progress.
+        resume: go on from the newest whole checkpoint in `run_dir`, on any number of devices. On one CPU
+            process the resumed run ends with the same bits.
+        on_step: called after every step, in the first process.
+        on_start: called once with a line on the data path, in the first process.
+        validation: cases scored every `validate_every` steps.
+        engine: how it is computed; one device where None.
+        fabric: processes that were launched before.
 
     Raises:
-        InputError: the checkpoint to resume from is missing, damaged or of another configuration.
-        FloatingPointError: the loss is not a number; the message names the cases of the batch.
+        InputError: nothing to resume, or a batch that the processes cannot share.
+        FloatingPointError: loss or gradient is not a number; the message names the cases of the batch.
+        Interrupted: SIGTERM arrived; the run was saved.
+        OutOfMemory: it does not fit; the message says what would.
     """
     train = config.train
     segmenter, report = build(config.model, train.seed)
     chosen = precision.plan(train.precision, segmenter)
-    fabric = Fabric(accelerator=device_kind(), devices=1, plugins=[precision.plugin(chosen)])
-    model, optimizer = fabric.setup(segmenter, _optimizer(segmenter, config))
-    feed = WindowFeed(cases, config.model, config.augment, train.batch, train.seed, segmenter.target == "all")
-    loss_of, losses, done, earlier_s = DiceFocal(), [], 0, 0.0
+    engine = settled(engine or Engine(), chosen)
+    fabric = fabric or devices.launch(engine, chosen, run_dir)
+    share = devices.Share.of(fabric, train, segmenter)
+    network = devices.prepare(segmenter, engine, fabric)
+    adam = adamw(segmenter, train, bool(engine.fused))
+    optimizer: Any = fabric.setup_optimizers(adam)
     if resume:
         state = checkpoint.load(run_dir, config.digest())
-        model.load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
-        fabric._precision.load_state_dict(state.scaler)
-        losses, done, earlier_s = state.losses, state.step, state.train_s
-    watch = Stopwatch()
-    model.train()
-    for step in range(done, train.steps):
-        torch.manual_seed(seed_for(train.seed, "forward", step))
-        for group in optimizer.param_groups:
-            group["lr"] = train.lr * slanted_triangle(step, train.warmup_steps, train.steps)
-        images, labels = (fabric.to_device(part) for part in feed.at(step))
-        loss = loss_of(model(images), labels)
-        if not torch.isfinite(loss):
-            names = sorted({cases[case].id for case, _ in feed.index.at(step)})
-            raise FloatingPointError(f"loss is {loss.item()} at step {step + 1}; cases of the batch: {names}")
-        fabric.backward(loss)
-        # An overflow under a gradient scaler is no error: the scaler skips the step and lowers its scale.
-        fabric.clip_gradients(
-            model, optimizer, max_norm=train.clip_norm, error_if_nonfinite=not chosen.scaler
+        set_state_dict(
+            segmenter, adam, model_state_dict=state.model, optim_state_dict=state.optimizer, options=WHOLE
         )
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        speed = (step + 1 - done) * train.batch / watch.seconds()
-        if (step + 1) % train.checkpoint_every == 0 or step + 1 == train.steps:
-            state = checkpoint.TrainingState(
-                step=step + 1,
-                model=segmenter.state_dict(),
-                optimizer=optimizer.state_dict(),
-                scaler=fabric._precision.state_dict(),
-                losses=losses,
-                train_s=earlier_s + watch.seconds(),
-                config_digest=config.digest(),
+        lay_out(adam)
+        fabric._precision.load_state_dict(state.scaler)
+    else:
+        state = TrainingState.fresh(config.digest())
+        devices.on_first(fabric, lambda: checkpoint.clear(run_dir))
+    batches = Batches(config, cases, segmenter.target == "all", share, fabric.device, engine)
+    if on_start and fabric.is_global_zero:
+        on_start(batches.statement)
+    coming = batches.since(state.step)
+    reporter, readings = Reporter(fabric, run_dir, train, on_step), Readings(fabric)
+    loss_of, watch, earlier_s = DiceFocal(), Stopwatch(), state.train_s
+    network.train()
+    with watched() as interruption, memory.explained(train, fabric.world_size), closing(coming):
+        for step in range(state.step, train.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = train.lr * slanted_triangle(step, train.warmup_steps, train.steps)
+            total = torch.zeros((), device=fabric.device)
+            for part in range(train.accumulate):
+                torch.manual_seed(seed_for(train.seed, "forward", step))
+                share.tell(segmenter, part)
+                images, labels = next(coming)
+                with devices.gradients_stay_here(fabric, network, part + 1 < train.accumulate):
+                    loss = loss_of(network(images), labels) / train.accumulate
+                    fabric.backward(loss)
+                total += loss.detach()
+            norm = fabric.clip_gradients(
+                network, optimizer, max_norm=train.clip_norm, error_if_nonfinite=False
             )
-            _save(state, run_dir)
-        if on_step:
-            on_step(Progress(step + 1, train.steps, losses[-1], speed))
-    train_s = earlier_s + watch.seconds()
+            optimizer.step()
+            optimizer.zero_grad()
+            readings.add(total, norm, interruption.asked)
+            done, last = step + 1, step + 1 == train.steps
+            scoring = train.validate_every is not None and (last or done % train.validate_every == 0)
+            saving = scoring or last or done % train.checkpoint_every == 0
+            if not saving and len(readings) < READ_EVERY[fabric.device.type]:
+                continue
+            stopping = False
+            for reading in readings.read():
+                # An overflow under a gradient scaler is no error: it skips the step and lowers its scale.
+                reading.check(len(state.losses), chosen.scaler, batches.names_at)
+                state.skipped += reading.overflow
+                state.losses.append(reading.loss)
+                reporter.tell(state)
+                stopping |= reading.stop
+            if scoring:
+                dice = validate(segmenter, validation, config.model, chosen, fabric, engine)
+                state.validations.append((done, dice))
+                reporter.scored(done, dice)
+            if saving or stopping:
+                state.step, state.train_s = done, earlier_s + watch.seconds()
+                state.model, state.optimizer = get_state_dict(segmenter, adam, options=WHOLE)
+                state.scaler = fabric._precision.state_dict()
+                devices.on_first(fabric, lambda: run_folder.save_state(state, train, run_dir, engine.keep))
+            if stopping and not last:
+                raise Interrupted(f"saved after step {done} of {train.steps}; go on with --resume")
+    if train.selection == "best" and state.best is not None:
+        weights = checkpoint.best_weights(state, run_dir)
+        set_model_state_dict(segmenter, weights, options=WHOLE)
     return Fitted(
-        segmenter, report, losses, train_s, peak_bytes(), train.steps * train.batch / train_s, chosen.choice
+        segmenter=segmenter,
+        weights=report,
+        losses=state.losses,
+        validations=state.validations,
+        skipped_steps=state.skipped,
+        train_s=state.train_s,
+        peak_bytes=peak_bytes(),
+        samples_per_s=train.steps * train.batch / state.train_s,
+        precision=chosen.choice,
+        engine=engine,
     )
-
-
-def _optimizer(segmenter: Segmenter, config: RunConfig) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and embeddings are not decayed (the official code decays LayerNorm weights)."""
-    named = list(segmenter.named_parameters())
-    plain = {n for n, p in named if p.ndim == 1 or n.endswith(("pos_embed", "cls_token", "reg_token"))}
-    groups = [
-        {"params": [p for n, p in named if n not in plain], "weight_decay": config.train.weight_decay},
-        {"params": [p for n, p in named if n in plain], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.train.lr)
-
-
-def _save(state: checkpoint.TrainingState, run_dir: Path) -> None:
-    rows = "".join(f"{step},{loss!r}\n" for step, loss in enumerate(state.losses, start=1))
-    try:
-        checkpoint.save(state, run_dir)
-        write_atomic(run_dir / CURVE_FILE, "step,loss\n" + rows)
-    except OSError as error:
-        raise InputError(
-            f"checkpoint of step {state.step} cannot be written to {run_dir}",
-            expected="a folder with room for the checkpoint",
-            got=os.strerror(error.errno) if error.errno else str(error),
-            do="free some space and go on with --resume; the previous checkpoint is whole",
-        ) from error

@@ -62,3 +62,10 @@ def plugin(wanted: PrecisionPlan) -> Precision:
     if wanted.choice == "fp32":
         return Precision()
     return MixedPrecision(wanted.fabric, device_kind())  # type: ignore[arg-type]
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let float32 products and convolutions use TF32 on a GPU: 10 bits of mantissa in place of 23."""
+    if device_kind() == "cuda":
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed

@@ -1,24 +1,32 @@
 """The folder of a run: what it is asked (`run.json`), and the trained network that comes out."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from medseg.config import Frozen, RunConfig
+from medseg.config import Frozen, RunConfig, TrainConfig
 from medseg.data.catalog import DatasetCard
 from medseg.errors import InputError
 from medseg.files import write_atomic
+from medseg.runtime import device_kind
 from medseg.segmenter import NETWORKS, Segmenter
-from medseg.training.checkpoint import CHECKPOINT
-from medseg.training.loop import CURVE_FILE
+from medseg.training import checkpoint
+from medseg.training.curve import CURVE_FILE, Curve, write_curve
+from medseg.training.loggers import MAKERS
+from medseg.training.progress import PROGRESS_FILE
+from medseg.training.schedules import slanted_triangle
+from medseg.training.state import TrainingState
 
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 RECORD_FILE = "record.json"
-FILES = (RUN_FILE, CHECKPOINT, CURVE_FILE, MODEL_FILE, RECORD_FILE)
+HELD = (RUN_FILE, checkpoint.FOLDER, CURVE_FILE, PROGRESS_FILE, MODEL_FILE, RECORD_FILE, *MAKERS)
 
 
 class Run(Frozen):
@@ -37,7 +45,7 @@ def prepare(run_dir: Path, run: Run, resume: bool, overwrite: bool) -> None:
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise InputError(f"{run_dir} is a file", expected="a folder", got="a file", do="choose another name")
-    held = [name for name in FILES if (run_dir / name).exists()]
+    held = [name for name in HELD if (run_dir / name).exists()]
     if resume:
         if read(run_dir) != run:
             raise InputError(
@@ -55,7 +63,8 @@ def prepare(run_dir: Path, run: Run, resume: bool, overwrite: bool) -> None:
             do="add --resume to go on with it, --overwrite to replace it, or choose another folder",
         )
     for name in held:
-        (run_dir / name).unlink()
+        path = run_dir / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_atomic(run_dir / RUN_FILE, run.model_dump_json(indent=1) + "\n")
 
 
@@ -77,9 +86,29 @@ def read(run_dir: Path) -> Run:
         ) from error
 
 
-def save_model(segmenter: Segmenter, run_dir: Path) -> None:
-    """Write the trained weights as safetensors."""
-    state = {key: value.contiguous().cpu() for key, value in segmenter.state_dict().items()}
+def save_state(state: TrainingState, train: TrainConfig, run_dir: Path, keep: int) -> None:
+    """Write checkpoint and curve.
+
+    Raises:
+        InputError: the disk is full; the checkpoints before this one are whole.
+    """
+    rates = [train.lr * slanted_triangle(s, train.warmup_steps, train.steps) for s in range(state.step)]
+    try:
+        # The curve first: after the last checkpoint a resumed run has no step left to write it.
+        write_curve(Curve(state.losses, rates, state.validations), run_dir)
+        checkpoint.save(state, run_dir, keep)
+    except OSError as error:
+        raise InputError(
+            f"checkpoint of step {state.step} cannot be written to {run_dir}",
+            expected="a folder with room for the checkpoint",
+            got=os.strerror(error.errno) if error.errno else str(error),
+            do="free some space and go on with --resume; the checkpoints before this one are whole",
+        ) from error
+
+
+def save_model(state: dict[str, Tensor], run_dir: Path) -> None:
+    """Write the trained weights, a whole state dict, as safetensors."""
+    state = {key: value.detach().contiguous().cpu() for key, value in state.items()}
     write_atomic(Path(run_dir) / MODEL_FILE, save(state))
 
 
@@ -101,4 +130,4 @@ def load_model(run_dir: Path) -> tuple[Segmenter, Run]:
             got=str(error).splitlines()[0],
             do="finish the run with --resume",
         ) from error
-    return segmenter.eval(), run
+    return segmenter.to(device_kind()).eval(), run

@@ -7,7 +7,7 @@ import pytest
 from tiny_book import notebook, write_book
 
 from medseg.book.runner import PageError
-from medseg.book.stage import stage, toc_files
+from medseg.book.stage import stage
 from medseg.errors import InputError
 
 pytestmark = pytest.mark.notebook
@@ -15,14 +15,6 @@ pytestmark = pytest.mark.notebook
 
 def lines_of(path):
     return [o.text for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", [])]
-
-
-def test_toc_in_reading_order():
-    toc = {
-        "root": "a",
-        "parts": [{"chapters": [{"file": "b", "sections": [{"file": "c"}]}]}, {"chapters": []}],
-    }
-    assert toc_files(toc) == ["a", "b", "c"]
 
 
 def test_runs_once_and_again_only_after_a_change(tmp_path):
@@ -70,13 +62,27 @@ def test_relative_data_folder_means_the_same_in_the_page(tmp_path, monkeypatch):
     assert lines_of(tmp_path / "out" / "notebooks" / "one.ipynb") == ["True\n"]
 
 
-def test_failing_page_is_named_and_the_one_before_it_is_kept(tmp_path):
-    root = write_book(tmp_path / "book", good=notebook("1"), bad=notebook("1 / 0"))
-    with pytest.raises(PageError, match="bad.ipynb: cell 3"):
+def test_failing_pages_are_named_and_the_others_are_kept(tmp_path):
+    root = write_book(
+        tmp_path / "book", bad=notebook("1 / 0"), good=notebook("1"), worse=notebook("missing_name")
+    )
+    with pytest.raises(PageError, match="bad.ipynb: cell 3") as caught:
         stage(root, tmp_path / "out", "smoke")
+    assert "worse.ipynb: cell 3" in str(caught.value)
     assert (tmp_path / "out" / "notebooks" / "good.ipynb").exists()
     assert not (tmp_path / "out" / "notebooks" / "bad.ipynb").exists()
     assert list(json.loads((tmp_path / "page_times.json").read_text())) == ["notebooks/good"]
+
+
+def test_a_page_staged_without_outputs_is_not_taken_for_one_that_ran(tmp_path):
+    root = write_book(tmp_path / "book", one=notebook("print(1)"), two=notebook("print(2)"))
+    out = tmp_path / "out"
+    stage(root, out, "smoke")
+    (out / "notebooks" / "one.ipynb").unlink()
+    stage(root, out, "smoke", pages=["notebooks/two"])
+    assert lines_of(out / "notebooks" / "one.ipynb") == []
+    stage(root, out, "smoke")
+    assert lines_of(out / "notebooks" / "one.ipynb") == ["1\n"]
 
 
 def test_pages_that_left_the_book_leave_the_stage(tmp_path):

@@ -98,3 +98,25 @@ def test_all_slices_of_an_even_window_are_labelled_in_place(loaded_phantoms):
     still_images, still_labels = feed(loaded_phantoms, slices=4, augment=STILL, all_slices=True).at(0)
     torch.testing.assert_close(images, still_images.flip(2, 3, 4), rtol=0, atol=2e-7)
     assert torch.equal(labels, still_labels.flip(2, 3, 4))
+
+
+@pytest.mark.parametrize("all_slices", [False, True])
+@pytest.mark.parametrize("parts", [[slice(0, 1), slice(1, 3)], [slice(0, 3)], [slice(2, 3), slice(0, 2)]])
+def test_a_window_is_the_same_whoever_asks_for_it(loaded_phantoms, parts, all_slices):
+    whole = feed(loaded_phantoms, all_slices=all_slices).at(4)
+    for rows in parts:
+        part = feed(loaded_phantoms, all_slices=all_slices).at(4, rows)
+        assert equal(part, [tensor[rows] for tensor in whole])
+
+
+def test_names_of_a_step_are_those_of_its_windows(loaded_phantoms):
+    asked = feed(loaded_phantoms)
+    seen = [{loaded_phantoms[case].id for case, _ in asked.index.at(step)} for step in range(6)]
+    assert [set(asked.names_at(step)) for step in range(6)] == seen and len(set().union(*seen)) == 2
+
+
+def test_what_a_feed_needs_is_stated(loaded_phantoms):
+    from medseg.data.cases import TrainingCase
+
+    assert all(isinstance(case, TrainingCase) for case in loaded_phantoms)
+    assert not isinstance("phantom_000", TrainingCase)

@@ -1,5 +1,7 @@
 """Windows clamp at both ends, and every window is seen once an epoch, in an order of the seed alone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given
@@ -75,3 +77,11 @@ def test_the_batch_size_cuts_the_same_stream():
     assert [p for step in range(9) for p in small.at(step)] == [
         p for step in range(3) for p in large.at(step)
     ]
+
+
+def test_threads_do_not_disturb_each_other():
+    index = WindowIndex([7, 5], 5, seed=3)
+    expected = [WindowIndex([7, 5], 5, seed=3).at(step) for step in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        # Neighbouring steps lie in different epochs, so that threads replace each other's order.
+        assert list(pool.map(index.at, range(200))) == expected

@@ -6,7 +6,8 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.records import store
-from medseg.records.schema import Outcome
+from medseg.records.schema import Outcome, Record
+from medseg.studies.study import ROOT
 
 
 def renamed(record, **identity):
@@ -23,11 +24,10 @@ def test_the_run_folder_keeps_the_record(tiny_run):
 
 
 def test_text_is_canonical(tiny_run, tmp_path):
-    text = store.to_json(tiny_run.record)
     store.write(tiny_run.record, tmp_path / "record.json")
-    assert (
-        (tmp_path / "record.json").read_text() == text == store.to_json(store.read(tmp_path / "record.json"))
-    )
+    text = (tmp_path / "record.json").read_text()
+    assert text == store.to_json(store.read(tmp_path / "record.json"))
+    # A new record states every field, those too that hold by default.
     assert json.loads(text) == tiny_run.record.model_dump(mode="json")
 
     def sorted_keys(pairs):
@@ -39,6 +39,31 @@ def test_text_is_canonical(tiny_run, tmp_path):
     # One case and label a line, so that two records can be compared by eye.
     row = tiny_run.record.per_case["test"][0]
     assert json.dumps(row, separators=(",", ":")) in [line.strip().rstrip(",") for line in text.splitlines()]
+
+
+def old(record):
+    """The text of a record from before there was accumulation, validation while training, or an engine."""
+    tree = record.model_dump(mode="json")
+    for name in ("accumulate", "validate_every", "selection"):
+        del tree["config"]["train"][name]
+    for name in ("skipped_steps", "engine"):
+        del tree["protocol"][name]
+    return store.to_json(Record.model_validate(tree))
+
+
+def test_a_record_from_before_a_field_was_added_keeps_its_text(tiny_run, tmp_path):
+    path, text = tmp_path / "record.json", old(tiny_run.record)
+    assert "skipped_steps" not in text and "accumulate" not in text
+    path.write_text(text)
+    record = store.read(path)
+    assert store.to_json(record) == text
+    assert (record.protocol.skipped_steps, record.config.train.selection) == (0, "last")
+    assert record.config.digest() == tiny_run.record.config.digest(), "a new field renames no old run"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.json")), ids=lambda path: path.stem)
+def test_the_records_that_are_there_keep_their_text(path):
+    assert store.to_json(store.read(path)) == path.read_text()
 
 
 def test_no_nan_in_a_file(tiny_run, tmp_path):

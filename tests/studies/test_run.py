@@ -1,49 +1,22 @@
-"""One run to its record: the same for the same question, also when it was killed in between."""
+"""One run to its record: the same for the same question, and a failure is one, too."""
 
-import json
-import signal
-import subprocess
-import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from medseg.data import cache
 from medseg.data.splits import msd_split
-from medseg.errors import InputError
+from medseg.errors import InputError, OutOfMemory
 from medseg.records import store
-from medseg.studies.run import fitted_to, open_data, run_one
-from medseg.studies.study import ROOT
-from medseg.training.run_folder import FILES, MODEL_FILE, load_model
-
-# A process that kills itself with SIGKILL: in the middle of step 4, or halfway through the second checkpoint.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from medseg.config import RunConfig
+from medseg.studies import run
+from medseg.studies.fitted import fitted_to
 from medseg.studies.run import open_data, run_one
-
-config, data, run_dir, moment = RunConfig.model_validate_json(sys.argv[1]), *sys.argv[2:]
-save, saved = torch.save, []
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def save_half(tree, path):
-    save(tree, path)
-    saved.append(path)
-    if len(saved) == 2 and moment == "writing":
-        Path(path).write_bytes(Path(path).read_bytes()[:1000])
-        die()
-
-def at_step(progress):
-    if progress.step == 3 and moment == "training":
-        die()
-
-torch.save = save_half
-run_one(config, open_data(Path(data), 1234), Path(run_dir), on_step=at_step)
-"""
+from medseg.training import checkpoint, loop
+from medseg.training.curve import read_curve
+from medseg.training.engine import Engine
+from medseg.training.run_folder import HELD, MODEL_FILE, RECORD_FILE, load_model
 
 
 def weights(folder):
@@ -56,7 +29,7 @@ def same_bits(first, second):
 
 
 def test_the_folder_holds_the_whole_run(tiny_run):
-    assert {path.name for path in tiny_run.folder.iterdir()} == set(FILES)
+    assert {path.name for path in tiny_run.folder.iterdir()} == set(HELD) - {"tensorboard", "wandb"}
     segmenter, run = load_model(tiny_run.folder)
     assert run.config == tiny_run.record.config and run.card.name == "Phantom"
     saved = weights(tiny_run.folder)
@@ -76,6 +49,9 @@ def test_the_record_says_what_was_done(tiny_run, phantom_data):
     assert (record.weights.source, record.weights.sha256, record.weights.rule) == ("stand_in", None, "center")
     assert (record.weights.coverage, record.weights.drawn) == (1.0, 0.0)
     assert (record.protocol.steps, record.protocol.batch, record.protocol.precision) == (4, 2, "bf16")
+    engine = record.protocol.engine
+    assert record.protocol.skipped_steps == 0 and "loggers" not in engine
+    assert (engine["devices"], engine["strategy"], engine["fused"]) == (1, "ddp", True)
     assert record.model.input_shape == (1, 1, 3, 32, 32) and record.model.trainable == record.model.parameters
     assert [step for step, _ in record.curve] == [1, 2, 3, 4]
     assert record.started <= record.finished and record.cost.train_s >= 0
@@ -112,15 +88,16 @@ def test_configuration_takes_channels_and_classes_of_the_data(tiny_config, phant
 
 
 def test_a_held_folder_is_refused_and_kept(tiny_run, phantom_data):
-    before = {path.name: path.read_bytes() for path in tiny_run.folder.iterdir()}
+    def files():
+        return {path: path.read_bytes() for path in tiny_run.folder.rglob("*") if path.is_file()}
+
+    before = files()
     with pytest.raises(InputError, match="already holds a run"):
         run_one(tiny_run.config, phantom_data, tiny_run.folder)
-    assert {path.name: path.read_bytes() for path in tiny_run.folder.iterdir()} == before
+    assert files() == before
 
 
 def test_bad_data_is_refused_before_the_folder_is_made(tiny_config, phantom_data, tmp_path):
-    from dataclasses import replace
-
     card = phantom_data.card.model_copy(update={"labels": {0: "background", 1: "organ"}})
     with pytest.raises(InputError, match="label values"):
         run_one(tiny_config(), replace(phantom_data, card=card), tmp_path / "run")
@@ -141,31 +118,99 @@ def test_interrupted_and_resumed_is_the_same_record(tiny_run, phantom_data, tmp_
     assert record.substance() == tiny_run.record.substance()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["training", "writing"])
-def test_killed_and_resumed_is_the_same_record(tiny_run, phantoms, phantom_data, tmp_path, moment):
-    folder = tmp_path / "killed"
-    asked = json.dumps(tiny_run.config.model_dump(mode="json"))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, asked, str(phantoms), str(folder), moment],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert (folder / "checkpoint.pt").exists() and not (folder / MODEL_FILE).exists()
-    steps = []
-    record = run_one(
-        tiny_run.config,
-        phantom_data,
-        folder,
-        resume=True,
-        on_step=lambda progress: steps.append(progress.step),
-    )
-    assert steps == [3, 4], "only what was lost is done again"
-    assert same_bits(folder, tiny_run.folder)
+def test_a_run_without_a_checkpoint_starts_again(tiny_run, phantom_data, tmp_path):
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_one(tiny_run.config, phantom_data, tmp_path, on_step=interrupt)
+    assert not checkpoint.has_any(tmp_path)
+    record = run_one(tiny_run.config, phantom_data, tmp_path, resume=True)
     assert record.substance() == tiny_run.record.substance()
-    assert store.read(folder / "record.json") == record
+
+
+def test_mapped_volumes_change_no_bit_and_go(tiny_run, phantom_data, tmp_path):
+    said, mapped = [], []
+
+    def at_step(progress):
+        mapped.append(len(list((tmp_path / cache.FOLDER).iterdir())))
+
+    engine = Engine(cache_gb=1e-6, prefetch=2)
+    config = tiny_run.config
+    record = run_one(config, phantom_data, tmp_path, on_step=at_step, on_start=said.append, engine=engine)
+    assert mapped == [8] * 4, "image and labels of four cases"
+    assert " 0 MB in memory" in said[0] and said[0].endswith("2 made ahead")
+    assert not (tmp_path / cache.FOLDER).exists()
+    assert same_bits(tmp_path, tiny_run.folder) and record.per_case == tiny_run.record.per_case
+
+
+def test_the_last_validation_is_that_of_the_record(tiny_config, phantom_data, tmp_path):
+    config = tiny_config(train={"validate_every": 3, "precision": "fp32"})
+    record = run_one(config, phantom_data, tmp_path)
+    validations = read_curve(tmp_path).validations
+    assert [step for step, _ in validations] == [3, 4]
+    dice = [score.dice for score in record.scores("validation") if score.dice is not None]
+    # One case: the mean over its labels, as rounded in the record.
+    assert len(phantom_data.split.validation) == 1
+    assert validations[-1][1] == pytest.approx(sum(dice) / len(dice), abs=1e-6)
+
+
+def test_the_best_weights_are_scored(tiny_run, tiny_config, phantom_data, tmp_path, monkeypatch):
+    dice = iter([0.9, 0.1])
+    monkeypatch.setattr(loop, "validate", lambda *arguments: next(dice))
+    config = tiny_config(train={"validate_every": 2, "selection": "best"})
+    record = run_one(config, phantom_data, tmp_path)
+    saved = checkpoint.read(checkpoint.paths(tmp_path)[2]).model
+    assert all(torch.equal(value, saved[key]) for key, value in weights(tmp_path).items())
+    assert not same_bits(tmp_path, tiny_run.folder)
+    assert record.protocol.selection == "weights of the best validation Dice among the steps of the curve"
+
+
+def test_too_little_memory_is_a_record(tiny_config, phantom_data, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(loop.DiceFocal, "forward", full)
+    with pytest.raises(OutOfMemory, match="2 windows in a forward pass"):
+        run_one(tiny_config(), phantom_data, tmp_path)
+    record = store.read(tmp_path / RECORD_FILE)
+    assert record.outcome.status == "out_of_memory" and "2 windows" in record.outcome.reason
+    assert (record.curve, record.scores(), record.protocol.engine) == ((), [], {})
+    assert record.protocol.test_used == "not scored: the run did not end"
+    assert record.identity.run_id and record.config == fitted_to(tiny_config(), phantom_data.card)
+    assert not (tmp_path / MODEL_FILE).exists() and not (tmp_path / cache.FOLDER).exists()
+
+
+def test_a_loss_that_is_no_number_is_a_record(tiny_config, phantom_data, tmp_path, monkeypatch):
+    load = run.load_case
+
+    def spoiled(case, card):
+        loaded = load(case, card)
+        return replace(loaded, image=loaded.image * float("nan"))
+
+    monkeypatch.setattr(run, "load_case", spoiled)
+    with pytest.raises(FloatingPointError, match="step 1"):
+        run_one(tiny_config(), phantom_data, tmp_path)
+    record = store.read(tmp_path / RECORD_FILE)
+    assert record.outcome.status == "failed" and "phantom_00" in record.outcome.reason
+    # It keeps its name: the same question, asked again, is the same run.
+    monkeypatch.setattr(run, "load_case", load)
+    again = run_one(tiny_config(), phantom_data, tmp_path, overwrite=True)
+    assert again.outcome.status == "done" and again.identity == record.identity
+
+
+def test_a_logger_that_is_not_there_is_refused_before_the_folder_is_made(
+    tiny_config, phantom_data, tmp_path, monkeypatch
+):
+    from medseg.training import loggers
+
+    def absent(run_dir):
+        raise ModuleNotFoundError("No module named 'wandb'")
+
+    monkeypatch.setitem(loggers.MAKERS, "wandb", absent)
+    with pytest.raises(InputError, match="not installed"):
+        run_one(tiny_config(), phantom_data, tmp_path / "run", engine=Engine(loggers=("wandb",)))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

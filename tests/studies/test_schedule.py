@@ -1,12 +1,19 @@
 """What is missing shrinks as records appear, and an interrupted task is gone on with."""
 
+import subprocess
+import sys
+
 import pytest
 
-from medseg.errors import InputError
+from medseg.data.catalog import DATASETS
+from medseg.errors import InputError, OutOfMemory
 from medseg.records import store
-from medseg.studies import schedule
+from medseg.records.schema import Outcome
+from medseg.studies import run, schedule
+from medseg.studies.fitted import fitted_to
 from medseg.studies.schedule import Task, missing, run_task
-from medseg.studies.study import ROOT, load
+from medseg.studies.study import ROOT, load, names
+from medseg.training import checkpoint, run_folder
 
 
 @pytest.fixture
@@ -15,13 +22,15 @@ def study():
 
 
 @pytest.fixture
-def found(tiny_run):
-    """A record of the cell, seed and profile asked for."""
+def found(tiny_run, study):
+    """A record of what the study asks at a cell, seed and profile, with changes to the recipe."""
 
-    def record(cell, seed, profile="colab"):
+    def record(cell, seed, profile="colab", **changes):
         base = tiny_run.record
         identity = base.identity.model_copy(update={"cell": cell, "seed": seed, "study": "transseg_main"})
-        config = base.config.model_copy(update={"profile": profile})
+        config = fitted_to(study.config(study.choose([cell])[0], seed, profile), DATASETS[study.dataset])
+        train = config.train.model_copy(update=changes)
+        config = config.model_copy(update={"train": train})
         return base.model_copy(update={"identity": identity, "config": config})
 
     return record
@@ -53,28 +62,95 @@ def test_a_record_of_another_budget_does_not(study, found):
     assert len(missing(study, [found("transfer", 1234, profile="full")], "full")) == len(everything) - 1
 
 
+def test_a_record_of_a_former_recipe_does_not(study, found):
+    everything = missing(study, [], "colab")
+    assert missing(study, [found("transfer", 1234, steps=7)], "colab") == everything
+    both = [found("transfer", 1234, steps=7), found("transfer", 1234)]
+    assert len(missing(study, both, "colab")) == len(everything) - 1
+
+
+def test_a_record_of_other_data_does_not(study, found):
+    record = found("transfer", 1234)
+    here = record.config.model_copy(update={"data": record.config.data.model_copy(update={"name": "Mine"})})
+    other, card = record.model_copy(update={"config": here}), DATASETS[study.dataset]
+    everything = missing(study, [], "colab")
+    assert missing(study, [other], "colab") == everything
+    mine = card.model_copy(update={"name": "Mine"})
+    assert len(missing(study, [other], "colab", card=mine)) == len(everything) - 1
+
+
+def test_a_failed_run_is_not_missing(study, found):
+    outcome = {"outcome": Outcome(status="failed", reason="NaN")}
+    assert len(missing(study, [found("depth", 910).model_copy(update=outcome)], "colab")) == 14
+
+
+def test_the_records_of_this_project_still_count():
+    for name in names(ROOT):
+        asked, records = load(name, ROOT), store.read_study(ROOT / "results", name)
+        for profile in {record.config.profile for record in records}:
+            kept = store.of_profile(records, profile)
+            asks = {(t.cell.cell, t.seed) for t in missing(asked, kept, profile)}
+            assert not asks & {(r.identity.cell, r.identity.seed) for r in kept}
+
+
 def test_unknown_cell(study):
     with pytest.raises(InputError, match="no cell"):
         missing(study, [], "colab", cells=["nobody"])
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_a_task_is_filed_and_resumed(study, found, phantom_data, tmp_path, monkeypatch, interrupted):
+@pytest.mark.parametrize(
+    "held", ["nothing", "this run", "a run of a former recipe", "a run without checkpoint"]
+)
+def test_a_task_is_filed_once_and_resumed(study, found, phantom_data, tmp_path, monkeypatch, held):
     runs, results = tmp_path / "runs", tmp_path / "results"
     task, calls = Task(study.choose(["depth"])[0], 910), []
-    run_dir = runs / "transseg_main" / "depth-colab-s910"
-    if interrupted:
+    config = fitted_to(study.config(task.cell, 910, "colab"), phantom_data.card)
+    run_dir = schedule.folder_of(study, task, "colab", runs)
+    if held != "nothing":
+        former = config.model_copy(update={"train": config.train.model_copy(update={"steps": 7})})
+        kept = former if held == "a run of a former recipe" else config
         run_dir.mkdir(parents=True)
-        (run_dir / "checkpoint.pt").write_bytes(b"")
+        asked = run_folder.Run(config=kept, card=phantom_data.card)
+        (run_dir / run_folder.RUN_FILE).write_text(asked.model_dump_json())
+        monkeypatch.setattr(checkpoint, "has_any", lambda folder: held != "a run without checkpoint")
+    resumed = held == "this run"
 
-    def run_one(config, data, folder, study_name, cell, resume, overwrite, on_step):
-        calls.append((config, folder, study_name, cell, resume, overwrite))
-        return found(cell, config.train.seed)
+    def run_one(config, data, folder, study_name, cell, resume, overwrite, *more):
+        calls.append((folder, study_name, cell, resume, overwrite, *more))
+        record = found(cell, config.train.seed)
+        facts = record.data.model_copy(update={"split_sha256": data.split.digest})
+        return record.model_copy(update={"config": config, "data": facts})
 
-    monkeypatch.setattr(schedule, "run_one", run_one)
+    monkeypatch.setattr(run, "run_one", run_one)
     record = run_task(study, task, "colab", phantom_data, runs, results)
-    config = study.config(task.cell, 910, "colab")
-    assert calls == [(config, run_dir, "transseg_main", "depth", interrupted, not interrupted)]
-    assert store.read(results / "transseg_main" / store.file_name(record)) == record
+    assert calls == [(run_dir, "transseg_main", "depth", resumed, not resumed, None, None, None)]
+    path = results / "transseg_main" / store.file_name(record)
+    assert store.read(path) == record and record.config == config
     filed = store.read_study(results, "transseg_main")
-    assert task not in missing(study, filed, "colab")
+    assert task not in missing(study, filed, "colab", card=phantom_data.card)
+
+    # A second attempt, after one that was filed and could not say so, does nothing.
+    before = path.read_bytes()
+    assert run_task(study, task, "colab", phantom_data, runs, results) == record
+    assert len(calls) == 1 and path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("too big"), FloatingPointError("NaN")], ids=lambda e: str(e))
+def test_a_failure_is_filed(study, found, phantom_data, tmp_path, monkeypatch, error):
+    task = Task(study.choose(["depth"])[0], 910)
+    failed = found("depth", 910).model_copy(update={"outcome": Outcome(status="failed", reason=str(error))})
+
+    def run_one(config, data, folder, *more):
+        store.write(failed, folder / run_folder.RECORD_FILE)
+        raise error
+
+    monkeypatch.setattr(run, "run_one", run_one)
+    with pytest.raises(type(error), match=str(error)):
+        run_task(study, task, "colab", phantom_data, tmp_path / "runs", tmp_path / "results")
+    assert store.read_study(tmp_path / "results", "transseg_main") == [failed]
+
+
+def test_asking_takes_no_torch():
+    code = "import sys, medseg.studies.schedule, medseg.studies.spread; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

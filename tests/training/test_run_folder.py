@@ -7,7 +7,20 @@ from safetensors.torch import save
 from medseg.data.catalog import DATASETS
 from medseg.errors import InputError
 from medseg.segmenter import build
-from medseg.training.run_folder import FILES, MODEL_FILE, RUN_FILE, Run, load_model, prepare, read, save_model
+from medseg.training import checkpoint
+from medseg.training.curve import read_curve
+from medseg.training.run_folder import (
+    HELD,
+    MODEL_FILE,
+    RUN_FILE,
+    Run,
+    load_model,
+    prepare,
+    read,
+    save_model,
+    save_state,
+)
+from medseg.training.state import TrainingState
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def test_a_new_folder_holds_its_question(tmp_path, run):
     assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == [RUN_FILE]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", HELD)
 def test_a_held_folder_is_refused_and_kept(tmp_path, run, name):
     (tmp_path / name).write_text("kept")
     with pytest.raises(InputError, match="already holds a run") as caught:
@@ -31,11 +44,25 @@ def test_a_held_folder_is_refused_and_kept(tmp_path, run, name):
 
 
 def test_overwrite_removes_the_run_and_nothing_else(tmp_path, run):
-    for name in (*FILES, "notes.txt"):
+    for name in (*HELD, "notes.txt"):
         (tmp_path / name).write_text("old")
     prepare(tmp_path, run, resume=False, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {RUN_FILE, "notes.txt"}
     assert read(tmp_path) == run
+
+
+def test_overwrite_removes_checkpoints(tmp_path, run):
+    checkpoint.save(TrainingState.fresh("a"), tmp_path)
+    with pytest.raises(InputError, match="already holds a run"):
+        prepare(tmp_path, run, resume=False, overwrite=False)
+    prepare(tmp_path, run, resume=False, overwrite=True)
+    assert not checkpoint.has_any(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path, run):
+    (tmp_path / "run").write_text("kept")
+    with pytest.raises(InputError, match="is a file"):
+        prepare(tmp_path / "run", run, resume=False, overwrite=True)
 
 
 def test_resume_needs_the_same_options(tmp_path, run, tiny_config):
@@ -59,7 +86,7 @@ def test_no_run(tmp_path, text):
 def test_a_network_comes_back_as_it_was(tmp_path, run):
     prepare(tmp_path, run, resume=False, overwrite=False)
     segmenter, _ = build(run.config.model, seed=5)
-    save_model(segmenter, tmp_path)
+    save_model(segmenter.state_dict(), tmp_path)
     loaded, its_run = load_model(tmp_path)
     assert its_run == run and not loaded.training and loaded.target == segmenter.target
     ours, theirs = segmenter.state_dict(), loaded.state_dict()
@@ -74,6 +101,28 @@ def test_an_unfinished_or_damaged_network_is_refused(tmp_path, run, damage):
         (tmp_path / MODEL_FILE).write_bytes(whole[:-3])
     elif damage == "other network":
         segmenter, _ = build(run.config.model.model_copy(update={"decoder_channels": 9}), seed=5)
-        save_model(segmenter, tmp_path)
+        save_model(segmenter.state_dict(), tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         load_model(tmp_path)
+
+
+def test_a_state_leaves_checkpoint_and_curve(tmp_path, run):
+    train = run.config.train
+    state = TrainingState(2, 0, {}, {}, {}, [0.5, 0.25], [(2, 0.75)], 1.0, run.config.digest())
+    save_state(state, train, tmp_path, keep=1)
+    assert checkpoint.load(tmp_path, run.config.digest()) == state
+    curve = read_curve(tmp_path)
+    assert (curve.losses, curve.validations) == ([0.5, 0.25], [(2, 0.75)])
+    # One step of warm-up, then a line down from the full rate to zero after the fourth step.
+    assert curve.rates == pytest.approx([train.lr, train.lr])
+
+
+def test_no_room_is_said(tmp_path, run, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    state = TrainingState(2, 0, {}, {}, {}, [0.5, 0.25], [], 1.0, "a")
+    with pytest.raises(InputError, match="checkpoint of step 2 cannot be written") as caught:
+        save_state(state, run.config.train, tmp_path, keep=1)
+    assert caught.value.got == "No space left on device" and "--resume" in caught.value.do

@@ -1,0 +1,1 @@
+"""Tasks in order, here or on the workers of a Dask scheduler."""

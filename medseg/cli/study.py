@@ -1,0 +1,139 @@
+"""medseg study: what is asked, what was found, run what is missing."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Column, Table
+
+from medseg.cli.console import (
+    Json,
+    JunitOption,
+    ProfileOption,
+    SchedulerOption,
+    WorkersOption,
+    console,
+    end_with,
+    print_outcome,
+    print_record,
+    training_bar,
+)
+
+if TYPE_CHECKING:
+    from medseg.studies.status import CellState, Underway
+    from medseg.studies.study import Study
+
+RunsOption = Annotated[Path, typer.Option(help="Parent of the run folders.")]
+
+study_app = typer.Typer(
+    no_args_is_help=True, help="Studies: what is asked, what was found, run what is missing."
+)
+
+
+@study_app.command("list", epilog="Example: medseg study list")
+def study_list() -> None:
+    """List the studies."""
+    from medseg.studies import study
+
+    table = Table("name", "title", "cells", "seeds", "data")
+    for name in study.names():
+        found = study.load(name)
+        table.add_row(name, found.title, str(len(found.cells)), str(len(found.seeds)), found.dataset)
+    console.print(table)
+
+
+@study_app.command("status", epilog="Example: medseg study status transseg_main --json")
+def study_status(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    profile: ProfileOption = "colab",
+    runs: RunsOption = Path("runs"),
+    as_json: Json = False,
+    watch_s: Annotated[
+        float | None, typer.Option("--watch", min=0.1, help="Draw the table again every so many seconds.")
+    ] = None,
+) -> None:
+    """Show every cell: the paper's number, status, seeds, what was measured, runs under way."""
+    from medseg.records import store
+    from medseg.studies import status, study
+
+    found = study.load(name)
+
+    def look() -> list["CellState"]:
+        records = store.read_study(study.project_root() / "results", name)
+        return status.states(found, records, profile, runs)
+
+    states = look()
+    if as_json:
+        cells = [state.model_dump(mode="json") for state in states]
+        print(json.dumps({"study": name, "profile": profile, "cells": cells}, indent=1))
+        return
+    if watch_s is None:
+        console.print(_table(found, profile, states))
+        return
+    with Live(_table(found, profile, states), console=console, auto_refresh=False) as live:
+        while any(state.status != "done" for state in states):
+            time.sleep(watch_s)
+            states = look()
+            live.update(_table(found, profile, states), refresh=True)
+
+
+def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
+    from medseg.reports.tables import cut
+
+    table = Table(Column("cell", no_wrap=True), "paper", "status", "seeds", "Dice", "95 % interval", "pooled")
+    notes = ["\n".join(map(_said, state.underway)) or state.reason or "" for state in states]
+    if any(notes):
+        table.add_column("under way")
+    table.title = f"{study.title}, profile {profile}: Dice in percent, per case and pooled"
+    for state, note in zip(states, notes, strict=True):
+        seeds = f"{len(state.seeds_done)}/{len(state.seeds_wanted)}"
+        row = [state.cell, cut(state.paper_dice), state.status, seeds]
+        if m := state.measured:
+            low, high = (cut(100 * end) if end is not None else "" for end in (m.dice_low, m.dice_high))
+            row += [cut(100 * m.dice), f"{low} to {high}", cut(100 * m.dice_pooled)]
+        else:
+            row += ["", "", ""]
+        table.add_row(*row, *([note] if any(notes) else []))
+    return table
+
+
+def _said(run: "Underway") -> str:
+    where = f"seed {run.seed}: step {run.step}/{run.steps}, loss {run.loss:.3f}"
+    if run.dice is not None:
+        where += f", Dice {run.dice:.3f}"
+    return f"{where}, {run.left_s / 60:.0f} min left" if run.running else f"{where}, stopped"
+
+
+@study_app.command("run", epilog="Example: medseg study run transseg_main --profile colab --seeds 1")
+def study_run(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    profile: ProfileOption = "colab",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data set; default: found through MEDSEG_DATA.")
+    ] = None,
+    cells: Annotated[
+        list[str] | None, typer.Option("--cell", help="Only this cell; may be repeated.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds.")] = None,
+    runs: RunsOption = Path("runs"),
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    junit: JunitOption = None,
+) -> None:
+    """Run the cells that have no record yet; smoke runs use phantoms and stay out of results/.
+
+    A run that fails leaves a record of that, the others go on. To run it again, delete its record.
+    """
+    from medseg.studies import spread, study
+
+    root = study.project_root()
+    chosen = (name, root, profile, runs, data_dir, cells, seeds)
+    if workers is None and scheduler is None:
+        results = (runs / "smoke_results" if profile == "smoke" else root / "results") / name
+        outcomes = spread.run_here(*chosen, training_bar, lambda record: print_record(record, results))
+    else:
+        outcomes = spread.run_study(*chosen, workers, scheduler, print_outcome)
+    end_with(outcomes, f"study {name}", junit)

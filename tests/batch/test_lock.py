@@ -1,0 +1,36 @@
+"""One process at a time in a folder, and a killed one holds nobody back."""
+
+import signal
+import subprocess
+import sys
+
+from medseg.batch.lock import alone_in
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from medseg.batch.lock import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+TRY = """
+import fcntl, sys
+with open(sys.argv[1], "ab") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+"""
+
+
+def test_held_until_the_process_ends_however_it_ends(tmp_path):
+    folder = tmp_path / "runs" / "one"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "in\n"
+        tried = subprocess.run([sys.executable, "-c", TRY, str(folder / ".lock")], capture_output=True)
+        assert tried.returncode != 0 and b"BlockingIOError" in tried.stderr
+        holder.send_signal(signal.SIGKILL)
+    with alone_in(folder):
+        pass
+    with alone_in(folder):
+        pass

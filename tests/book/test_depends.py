@@ -1,0 +1,52 @@
+"""Which studies a page reads is found in its code."""
+
+import nbformat
+import pytest
+from tiny_book import ROOT, notebook
+
+from medseg.book.depends import studies_of
+
+STUDIES = ("first", "second", "third")
+
+
+def reads(tmp_path, *cells):
+    nbformat.write(notebook(*cells), tmp_path / "page.ipynb")
+    return studies_of(tmp_path / "page.ipynb", STUDIES)
+
+
+def test_named_studies_in_their_order(tmp_path):
+    assert reads(tmp_path, "x = 'third'", "from medseg.studies import study\nstudy.load('first')") == (
+        "first",
+        "third",
+    )
+
+
+def test_a_name_within_other_text_or_prose_does_not_count(tmp_path):
+    assert reads(tmp_path, "print('the first study')  # 'second'") == ()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from medseg.studies import study\nfor name in study.names():\n    print(name, 'first')",
+        "from medseg.studies.study import names as all_of_them\nall_of_them()",
+        "import medseg.studies.study\nmedseg.studies.study.names()",
+        "from medseg.records import store as s\ns.read_study(folder, name)",
+        "from medseg.studies import study\nstudy.load(name)",
+        "this is no python",
+    ],
+    ids=["lists them", "renamed", "dotted", "reads unnamed records", "loads an unnamed study", "no Python"],
+)
+def test_all_studies(tmp_path, cell):
+    assert reads(tmp_path, cell) == STUDIES
+
+
+def test_what_is_not_reading(tmp_path):
+    cell = "%cd /content\nif True:\n    !ls\nfrom medseg.records import store\nstore.to_json(record)"
+    assert reads(tmp_path, cell, "%%bash\nnot python 'first'") == ()
+
+
+def test_the_pages_of_this_book():
+    known = {path.stem: studies_of(path, ["transseg_main"]) for path in ROOT.glob("notebooks/*.ipynb")}
+    assert known["00_start"] == ()
+    assert known["10_inflation"] == known["11_main_result"] == ("transseg_main",)
