@@ -58,8 +58,13 @@ class Workers:
                 return Outcome(
                     task.name, state, ended.seconds, self._starts(task), ended.message, ended.value
                 )
-            if future.status != "error":
+            if future.status == "cancelled" or self._client.status != "running":
                 return Outcome(task.name, "lost", message="the scheduler went away")
+            if future.status != "error":
+                # Its worker died with the result before it was fetched: the scheduler starts it again.
+                self._tasks[future] = task
+                self._ended.add(future)
+                continue
             error = future.exception()
             if not isinstance(error, KilledWorker | Interrupted):
                 # It could not even be called: another version of the package, or none, on that worker.

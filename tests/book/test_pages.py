@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, browser, check_page, page_bytes, served, wait_for_viewers
 from tiny_book import ROOT, VIEWER_CELL, notebook, write_book
 
+from medseg.book import toc
 from medseg.book.build import build_book
 
 pytestmark = [
@@ -18,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 BUILT = Path(os.environ.get("MEDSEG_HTML", ROOT / "_build" / "html"))
-PAGES = ("notebooks/00_start", "notebooks/10_inflation", "notebooks/11_main_result")
+PAGES = toc.notebooks(ROOT)
 ONE = "document.querySelector('.medseg-viewer')"
 
 STAGE = f"{ONE}.querySelector('.medseg-viewer-stage')"

@@ -7,6 +7,7 @@ parent starts no thread and computes nothing, so that its children may fork from
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time

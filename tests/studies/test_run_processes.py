@@ -126,7 +126,7 @@ def distance(first, second):
     }
 
 
-# Dice has steps: weights that differ by rounding may decide a voxel the other way where two classes are equal.
+# Dice has steps: rounding decides a voxel where two classes are equal.
 A_FEW_VOXELS = 1e-4
 
 
