@@ -1,5 +1,6 @@
 """Seeds from named axes, the device, and what a run costs in time and memory."""
 
+import ctypes
 import hashlib
 import resource
 import sys
@@ -29,6 +30,21 @@ def generator_for(seed: int, *axis: str | int) -> torch.Generator:
 def device_kind() -> str:
     """Give "cuda" where a CUDA device answers, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep large blocks that were freed, for the whole process; whether it does now.
+
+    glibc hands blocks above 32 MiB back to the system and gets fresh ones, page by page, in every training
+    step. Other C libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of <malloc.h>
+    kept = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25)
+    return bool(kept and mallopt(trim_threshold, (1 << 31) - 1))
 
 
 class Stopwatch:

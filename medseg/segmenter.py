@@ -65,6 +65,13 @@ class Segmenter(nn.Module):
             )
         encoder.trunk.set_grad_checkpointing(True)
 
+    def attend_by_products(self) -> None:
+        """Compute attention as two matrix products and a softmax in place of torch's fused kernel."""
+        encoder = dict(self.parts.items()).get("encoder")
+        if isinstance(encoder, ViTEncoder):
+            for block in encoder.trunk.blocks:
+                block.attn.fused_attn = False
+
 
 def _vit_upernet(config: ModelConfig) -> Segmenter:
     encoder = ViTEncoder(config.encoder, config.in_channels, config.slices, config.image_px, config.taps)

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medseg.config import TrainConfig
 from medseg.decoders.dropout import ChannelDropout
 from medseg.errors import InputError
-from medseg.runtime import device_kind
+from medseg.runtime import device_kind, keep_freed_memory
 from medseg.segmenter import Segmenter
 from medseg.training import loggers, precision
 from medseg.training.engine import Engine
@@ -70,15 +70,22 @@ def _shard(network: nn.Module, mesh: Any) -> nn.Module:
 
 
 def prepare(segmenter: Segmenter, engine: Engine, fabric: Fabric) -> nn.Module:
-    """Put the network on the devices, in the layout and with the wrappers of the engine."""
+    """Put the network on the devices, in the layout and with the wrappers of the settled engine."""
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     if engine.channels_last:
         _channels_last(segmenter)
+    if not engine.fused_attention:
+        segmenter.attend_by_products()
     if engine.recompute:
         segmenter.recompute_activations()
     if fabric.world_size > 1:
         synchronised(segmenter)
-    network: Any = torch.compile(segmenter) if engine.compile else segmenter
-    return fabric.setup_module(network)
+    if engine.compile:
+        # Part by part: compiled whole, torch 2.13 gives this network zero gradients on a CPU.
+        for part in segmenter.parts.values():
+            part.compile(dynamic=False)
+    return fabric.setup_module(segmenter)
 
 
 def _channels_last(network: nn.Module) -> None:

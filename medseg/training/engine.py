@@ -9,7 +9,9 @@ channels-last weights   yes      yes   yes   convolutions read the channels of a
 fused AdamW             yes      no    yes   one kernel a step; a scaler that clips cannot use it
 volumes on the device   -        yes   yes   cut and augmented there, where they fit a quarter of it
 batches ahead           0        0, 2  0, 2  2 in a thread where the volumes stay on the host
-torch.compile           no       no    no    minutes before the first step; pays in long runs
+fused attention         fp32     yes   yes   torch's CPU kernel is slower than two products in bf16
+freed memory kept       yes      -     -     glibc would fetch it anew, page by page, every step
+torch.compile           no       no    no    minutes before the first step; on a CPU the ViT gains nothing
 gradient checkpointing  no       no    no    a quarter to a third more time for less memory
 ======================  =======  ====  ====  ===================================================
 
@@ -36,7 +38,8 @@ class Engine(Frozen):
     Attributes:
         devices: processes (GPUs, or CPU processes) on this machine; nodes: machines.
         strategy: "ddp" gives every process the whole network, "fsdp" a part of its parameters.
-        compile: run the network through torch.compile.
+        compile: run the parts of the network through torch.compile.
+        fused: the fused AdamW; fused_attention: torch's own attention kernel.
         recompute: gradient checkpointing of the encoder's blocks.
         tf32: float32 products on tensor cores.
         prefetch: batches made ahead in a thread.
@@ -53,6 +56,7 @@ class Engine(Frozen):
     channels_last: bool = True
     tf32: bool = True
     fused: bool | None = None
+    fused_attention: bool | None = None
     prefetch: int | None = Field(None, ge=0)
     cache_gb: float | None = Field(None, gt=0)
     keep: int = Field(2, ge=1)
@@ -68,9 +72,13 @@ def settled(engine: Engine, chosen: PrecisionPlan) -> Engine:
     """The engine with the choices of this hardware made; prefetch waits for the size of the volumes."""
     fused = engine.fused if engine.fused is not None else not chosen.scaler
     tf32 = engine.tf32 and device_kind() == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+    attention = engine.fused_attention
+    if attention is None:
+        attention = device_kind() != "cpu" or chosen.choice != "bf16"
     # FSDP splits parameters along their first axis and wants them contiguous.
     channels_last = engine.channels_last and (engine.strategy != "fsdp" or engine.processes == 1)
-    return engine.model_copy(update={"fused": fused, "tf32": tf32, "channels_last": channels_last})
+    settled_choices = {"fused": fused, "tf32": tf32, "fused_attention": attention}
+    return engine.model_copy(update={**settled_choices, "channels_last": channels_last})
 
 
 def fits_on(device: torch.device, volumes_bytes: int) -> bool:

@@ -31,7 +31,7 @@ cells:
     title: three slices
     changes: &tiny
       model: {weights: stand_in, image_px: 32, slices: 3, decoder_channels: 8}
-      train: {steps: 20, batch: 2, checkpoint_every: 2, warmup_steps: 1}
+      train: {steps: 10, batch: 2, checkpoint_every: 3, warmup_steps: 1}
   - cell: three_again
     title: three slices, again
     changes: *tiny

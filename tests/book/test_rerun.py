@@ -57,6 +57,7 @@ def test_here(tmp_path, no_cluster):
         rerun(root, with_runs=True)
 
 
+@pytest.mark.slow
 def test_on_workers_a_failing_page_is_run_once_and_the_others_are_kept(tmp_path, no_cluster):
     bad = notebook(COUNTED.format("bad"), "1 / 0")
     root = write_book(tmp_path / "book", a=notebook(COUNTED.format("a")), bad=bad, c=notebook("print('c')"))

@@ -38,7 +38,8 @@ def test_a_cell_differs_where_it_says_so(name, cell, profile):
     differing = {path for path in plain if plain[path] != own[path]}
     said = leaves(chosen.changes)
     assert plain.keys() == own.keys()
-    assert differing <= {*said, ("data", "name"), ("train", "seed")}
+    budget = leaves(load(name, ROOT).budgets.get(profile, {}))
+    assert differing <= {*said, *budget, ("data", "name"), ("train", "seed")}
     assert all(own[path] == value for path, value in said.items())
     assert own["data", "name"] == study.dataset and own["train", "seed"] == 5678
 
