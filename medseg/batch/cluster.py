@@ -1,5 +1,6 @@
 """A Dask client: on workers of this machine, or on a scheduler that runs elsewhere."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -155,7 +156,7 @@ def _running(address: str) -> Iterator["Client"]:
     from distributed.utils import silence_logging_cmgr
 
     try:
-        found = Client(address, timeout=_ANSWER_S, set_as_default=False)
+        asyncio.run(_greet(address))
     except (OSError, ValueError) as error:
         raise InputError(
             "no scheduler answers",
@@ -163,6 +164,8 @@ def _running(address: str) -> Iterator["Client"]:
             got=f"{address} ({type(error).__name__})",
             do="start one with `dask scheduler` and give the address that it prints, or use --workers",
         ) from error
+    # After a greeting only: a client that finds nobody leaves threads behind, which hold up the next one.
+    found = Client(address, timeout=_ANSWER_S, set_as_default=False)
     with silence_logging_cmgr(_QUIET), found:
         try:
             found.wait_for_workers(1, timeout=_WORKER_S)
@@ -175,6 +178,12 @@ def _running(address: str) -> Iterator["Client"]:
             ) from error
         _require_package(found)
         yield found
+
+
+async def _greet(address: str) -> None:
+    from distributed.comm import connect
+
+    await (await connect(address, timeout=_ANSWER_S)).close()
 
 
 def package_version() -> str:
