@@ -12,6 +12,7 @@ from medseg.cli.console import (
     WorkersOption,
     console,
     end_with,
+    print_line,
 )
 
 book_app = typer.Typer(no_args_is_help=True, help="The book: execute its pages and build it.")
@@ -28,7 +29,7 @@ def book_build(
     from medseg.book.build import build_book
     from medseg.studies.study import project_root
 
-    console.print(f"the book is at {build_book(project_root(), profile, pages, log=console.print)}")
+    console.print(f"the book is at {build_book(project_root(), profile, pages, log=print_line)}")
 
 
 @book_app.command("rerun", epilog="Example: medseg book rerun --workers 2")
@@ -50,5 +51,5 @@ def book_rerun(
     from medseg.book.rerun import rerun
     from medseg.studies.study import project_root
 
-    found = rerun(project_root(), profile, pages or None, workers, scheduler, with_runs, runs, console.print)
+    found = rerun(project_root(), profile, pages or None, workers, scheduler, with_runs, runs, print_line)
     end_with(found, f"book at {profile}", junit)

@@ -64,11 +64,16 @@ def print_record(record: "Record", folder: Path) -> None:
     console.print(f"{record.identity.cell}, run {record.identity.run_id}: in {folder}")
 
 
+def print_line(line: str) -> None:
+    """A line as it is: what a page said may look like markup."""
+    console.print(line, markup=False, highlight=False)
+
+
 def print_outcome(outcome: "Outcome") -> None:
     """One line on a page or a run that ended."""
     from medseg.batch.tasks import line_of
 
-    console.print(line_of(outcome), markup=False, highlight=False)
+    print_line(line_of(outcome))
 
 
 def end_with(outcomes: Sequence["Outcome"], suite: str, junit: Path | None) -> None:
