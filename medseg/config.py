@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +14,33 @@ class Frozen(BaseModel):
     """A value object: no later change, no unknown field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], fields: Mapping[str, Any], problem: str, do: str) -> Model:
+    """The model of the given fields.
+
+    Args:
+        model: the class.
+        fields: its fields, by name.
+        problem: what to say of fields that do not fit.
+        do: what the user can do about a wrong one.
+
+    Raises:
+        InputError: a field is unknown, missing or out of range; the first such field is named.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            problem,
+            expected=first["msg"],
+            got=f"{'.'.join(map(str, first['loc']))} = {first.get('input')!r}",
+            do=do,
+        ) from error
 
 
 class DataConfig(Frozen):
@@ -145,13 +173,9 @@ def resolve(profile: str, *changes: dict[str, Any]) -> RunConfig:
     tree: dict[str, Any] = merged({"profile": profile}, PROFILES[profile])
     for change in changes:
         tree = merged(tree, change)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            "the run configuration is not valid",
-            expected=first["msg"],
-            got=f"{'.'.join(map(str, first['loc']))} = {first.get('input')!r}",
-            do="correct the field; `medseg.config.RunConfig` lists them all",
-        ) from error
+    return validated(
+        RunConfig,
+        tree,
+        "the run configuration is not valid",
+        "correct the field; `medseg.config.RunConfig` lists them all",
+    )

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medseg import runtime
 from medseg.runtime import Stopwatch, device_kind, generator_for, peak_bytes, seed_for
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -45,3 +46,21 @@ def test_cost_of_this_process():
     assert 0 <= first <= watch.seconds()
     assert peak_bytes() > 10_000_000 or device_kind() == "cuda"
     assert device_kind() in ("cpu", "cuda")
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
+    class Library:
+        def __init__(self, answer):
+            self.calls, self.answer = [], answer
+
+        def mallopt(self, parameter, value):
+            self.calls.append(parameter)
+            return self.answer
+
+    for answer in (1, 0):
+        library = Library(answer)
+        monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name, library=library: library)
+        assert runtime.keep_freed_memory() is bool(answer)
+        assert library.calls == ([-3, -1] if answer else [-3, -3])
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: object())
+    assert runtime.keep_freed_memory() is False

@@ -144,3 +144,15 @@ def test_cost_of_depth_is_the_patch_embedding_alone():
     one, five = (measure_size(TINY["vit_upernet"].model_copy(update={"slices": n})) for n in (1, 5))
     assert five.parameters - one.parameters == 4 * 16**2 * 192
     assert five.flops_per_part["decoder"] == one.flops_per_part["decoder"]
+
+
+def test_attention_by_products_is_attention():
+    config = TINY["vit_upernet"]
+    segmenter = build(config, seed=0)[0].eval()
+    windows = windows_of(config)
+    fused = segmenter(windows)
+    blocks = [m for m in segmenter.modules() if hasattr(m, "fused_attn")]
+    assert blocks and all(block.fused_attn for block in blocks)
+    segmenter.attend_by_products()
+    assert not any(block.fused_attn for block in blocks)
+    assert torch.allclose(segmenter(windows), fused, atol=1e-5)

@@ -90,6 +90,7 @@ def _local(workers: int, attempts: int) -> Iterator["Client"]:
         )
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed.utils import silence_logging_cmgr
 
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": attempts - 1,
@@ -105,6 +106,7 @@ def _local(workers: int, attempts: int) -> Iterator["Client"]:
     with (
         tempfile.TemporaryDirectory(prefix="medseg-workers-") as folder,
         dask.config.set(settings),
+        silence_logging_cmgr(_QUIET),  # around the cluster, which lets its loggers speak again when it closes
         SpecCluster(
             scheduler={"cls": Scheduler, "options": scheduler},
             workers={

@@ -6,15 +6,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from medseg.records import store
 from medseg.records.schema import Record
+from medseg.studies.schedule import answering
 from medseg.studies.status import dice_by_case
 from medseg.studies.study import Study
 
 
 def dice_figure(study: Study, records: Sequence[Record], profile: str) -> Figure:
     """Dice of every case (dots) and the paper's number (line) for each cell."""
-    kept = store.of_profile(records, profile)
+    kept = answering(study, records, profile)
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     jitter = np.random.default_rng(0)
     for position, cell in enumerate(study.cells):
@@ -38,8 +38,9 @@ def dice_figure(study: Study, records: Sequence[Record], profile: str) -> Figure
 def curve_figure(study: Study, records: Sequence[Record], profile: str) -> Figure:
     """Training loss of every cell, first seed."""
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    kept = answering(study, records, profile)
     for cell in study.cells:
-        runs = [r for r in store.of_profile(records, profile) if r.identity.cell == cell.cell]
+        runs = [r for r in kept if r.identity.cell == cell.cell]
         if runs:
             steps, losses = zip(*runs[0].curve, strict=True)
             axes.plot(steps, losses, label=cell.title)

@@ -8,6 +8,7 @@ import pandas as pd
 from medseg.metrics.statistics import paired_difference
 from medseg.records import store
 from medseg.records.schema import Record
+from medseg.studies.schedule import answering
 from medseg.studies.status import CellState, Measured, dice_by_case, states
 from medseg.studies.study import Study
 
@@ -88,10 +89,11 @@ def paired_table(
 ) -> pd.DataFrame:
     """Differences of two cells case by case, in points of Dice, over the seeds that both have."""
     titles = {cell.cell: cell.title for cell in study.cells}
+    kept = answering(study, records, profile)
     rows = []
     for first, second in pairs:
         row = {"difference": f"{titles[first]} minus {titles[second]}"}
-        by_cell = [_of_cell(records, profile, name) for name in (first, second)]
+        by_cell = [_of_cell(kept, name) for name in (first, second)]
         seeds = by_cell[0].keys() & by_cell[1].keys()
         if not seeds:
             rows.append(row | {"points": NOT_RUN})
@@ -133,9 +135,8 @@ def provenance_line(records: Sequence[Record], profile: str) -> str:
     )
 
 
-def _of_cell(records: Sequence[Record], profile: str, cell: str) -> dict[int, Record]:
-    kept = store.of_profile(records, profile)
-    return {r.identity.seed: r for r in kept if r.identity.cell == cell and r.outcome.status == "done"}
+def _of_cell(records: Sequence[Record], cell: str) -> dict[int, Record]:
+    return {r.identity.seed: r for r in records if r.identity.cell == cell and r.outcome.status == "done"}
 
 
 def _percent(value: float | None) -> float | None:

@@ -37,8 +37,8 @@ def missing(
 ) -> list[Task]:
     """Tasks without a record of what the study asks now: all cells of one seed before the next seed.
 
-    A record counts by its configuration. After a change of the recipe the cell is missing again, and the
-    record of the former recipe stays.
+    A record counts by its configuration (`answering`). After a change of the recipe the cell is missing
+    again, and the record of the former recipe stays.
 
     Args:
         study: the study.
@@ -48,10 +48,32 @@ def missing(
         seeds: only the first so many seeds.
         card: of the data the runs are on; None: the study's, at smoke the phantoms'.
     """
-    card = card or DATASETS["Phantom" if profile == "smoke" else study.dataset]
-    there = {(r.identity.cell, r.config.digest()) for r in store.of_profile(records, profile)}
+    there = {(r.identity.cell, r.identity.seed) for r in answering(study, records, profile, card)}
     wanted = [Task(cell, seed) for seed in study.seeds[:seeds] for cell in study.choose(cells)]
-    return [task for task in wanted if (task.cell.cell, _asked(study, task, profile, card)) not in there]
+    return [task for task in wanted if (task.cell.cell, task.seed) not in there]
+
+
+def answering(
+    study: Study, records: Iterable[Record], profile: str, card: DatasetCard | None = None
+) -> list[Record]:
+    """The records of what the study asks now, in the order given.
+
+    Args:
+        study: the study.
+        records: what is there.
+        profile: budget of the table.
+        card: of the data the runs are on; None: the study's, at smoke the phantoms'.
+    """
+    card = card or DATASETS["Phantom" if profile == "smoke" else study.dataset]
+    cells = {cell.cell: cell for cell in study.cells}
+
+    def answers(record: Record) -> bool:
+        cell, seed = cells.get(record.identity.cell), record.identity.seed
+        if cell is None or seed not in study.seeds:
+            return False
+        return fitted_to(study.config(cell, seed, profile), card).digest() == record.config.digest()
+
+    return [record for record in store.of_profile(records, profile) if answers(record)]
 
 
 def run_task(
@@ -106,10 +128,6 @@ def run_task(
 def folder_of(study: Study, task: Task, profile: str, runs: Path) -> Path:
     """The run folder of a task."""
     return runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}"
-
-
-def _asked(study: Study, task: Task, profile: str, card: DatasetCard) -> str:
-    return fitted_to(study.config(task.cell, task.seed, profile), card).digest()
 
 
 def _can_resume(run_dir: Path, config: RunConfig, card: DatasetCard) -> bool:

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 
 from medseg.config import Frozen
+from medseg.data.catalog import DatasetCard
 from medseg.metrics.statistics import bootstrap_interval
 from medseg.metrics.summary import case_means, summarise
-from medseg.records import store
 from medseg.records.schema import Record
-from medseg.studies.schedule import Task, folder_of
+from medseg.studies.schedule import Task, answering, folder_of
 from medseg.studies.study import Cell, Study
 from medseg.training.progress import look
 
@@ -74,7 +74,11 @@ class CellState(Frozen):
 
 
 def states(
-    study: Study, records: Iterable[Record], profile: str, runs: Path | None = None
+    study: Study,
+    records: Iterable[Record],
+    profile: str,
+    runs: Path | None = None,
+    card: DatasetCard | None = None,
 ) -> list[CellState]:
     """The state of every cell at one profile, in the order of the study.
 
@@ -83,8 +87,9 @@ def states(
         records: what was found.
         profile: budget.
         runs: parent of the run folders, to see runs that have no record yet; None: records alone.
+        card: of the data the runs are on; None: the study's, at smoke the phantoms'.
     """
-    kept = store.of_profile(records, profile)
+    kept = answering(study, records, profile, card)
     return [
         _state(study, cell, [r for r in kept if r.identity.cell == cell.cell], profile, runs)
         for cell in study.cells

@@ -11,8 +11,8 @@ volumes on the device   -        yes   yes   cut and augmented there, where they
 batches ahead           0        0, 2  0, 2  2 in a thread where the volumes stay on the host
 fused attention         fp32     yes   yes   torch's CPU kernel is slower than two products in bf16
 freed memory kept       yes      -     -     glibc would fetch it anew, page by page, every step
-torch.compile           no       no    no    minutes before the first step; on a CPU the ViT gains nothing
-gradient checkpointing  no       no    no    a quarter to a third more time for less memory
+torch.compile           no       no    no    minutes before the first step
+gradient checkpointing  no       no    no    less memory for more time
 ======================  =======  ====  ====  ===================================================
 
 "T4" stands for GPUs below compute capability 8.0, "A100" for 8.0 and up.
@@ -21,10 +21,9 @@ gradient checkpointing  no       no    no    a quarter to a third more time for 
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from medseg.config import Frozen
-from medseg.errors import InputError
+from medseg.config import Frozen, validated
 from medseg.runtime import device_kind
 from medseg.training.precision import PrecisionPlan
 
@@ -94,13 +93,4 @@ def engine_of(**options: Any) -> Engine:
     Raises:
         InputError: an option out of range.
     """
-    try:
-        return Engine(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            "the options of the machine are not valid",
-            expected=first["msg"],
-            got=f"{'.'.join(map(str, first['loc']))} = {first.get('input')!r}",
-            do="see medseg train --help",
-        ) from error
+    return validated(Engine, options, "the options of the machine are not valid", "see medseg train --help")

@@ -12,6 +12,7 @@ from medseg.records.schema import Outcome
 from medseg.studies import run, schedule
 from medseg.studies.fitted import fitted_to
 from medseg.studies.schedule import Task, missing, run_task
+from medseg.studies.status import states
 from medseg.studies.study import ROOT, load, names
 from medseg.training import checkpoint, run_folder
 
@@ -60,6 +61,14 @@ def test_a_record_of_another_budget_does_not(study, found):
     everything = missing(study, [], "colab")
     assert missing(study, [found("transfer", 1234, profile="full")], "colab") == everything
     assert len(missing(study, [found("transfer", 1234, profile="full")], "full")) == len(everything) - 1
+
+
+def test_the_table_counts_what_is_not_missing(study, found):
+    cell = study.cells[0].cell
+    now, former = found(cell, 1234), found(cell, 5678, steps=7)
+    (state, *others) = states(study, [now, former], "colab")
+    assert state.status == "partial" and state.seeds_done == (1234,)
+    assert {other.status for other in others} == {"missing"}
 
 
 def test_a_record_of_a_former_recipe_does_not(study, found):

@@ -59,3 +59,13 @@ def test_volumes_lie_on_a_gpu_where_they_take_a_quarter_of_it(monkeypatch):
     gpu = torch.device("cuda", 0)
     assert fits_on(gpu, 250) and not fits_on(gpu, 251)
     assert not fits_on(torch.device("cpu"), 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "fused"), [("cpu", "bf16", False), ("cpu", "fp32", True), ("cuda", "bf16", True)]
+)
+def test_attention_in_one_kernel_but_for_bf16_on_a_cpu(monkeypatch, kind, number, fused):
+    monkeypatch.setattr(engines, "device_kind", lambda: kind)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *device: (9, 0))
+    assert settled(Engine(), PLANS[number]).fused_attention is fused
+    assert settled(Engine(fused_attention=not fused), PLANS[number]).fused_attention is not fused
