@@ -51,13 +51,27 @@ class DataConfig(Frozen):
 
 
 class ModelConfig(Frozen):
-    """One network: what it sees (`slices`, `image_px`), what it is made of, where its weights come from."""
+    """One network: what it sees (`slices`, `image_px`), what it is made of, where its weights come from.
+
+    Attributes:
+        network: "vit_upernet" is an encoder and a decoder, each by its own field; it keeps the name of its
+            first form, which stands in records. "unet3d" is the control and takes neither.
+        encoder: a timm name, or a name of medseg.encoders.registry.
+        weights: key of WEIGHTS, "stand_in", or None.
+        inflation: key of RULES: how 2D weights become 3D weights.
+        slices: depth of the window; stride: step between them in slices of the volume.
+        decoder: key of DECODERS.
+        target: the slices that are predicted: the centre of the window, or all of it.
+    """
 
     network: Literal["vit_upernet", "unet3d"] = "vit_upernet"
     encoder: str = "vit_tiny_patch16_224"
     weights: str | None = "vit_tiny_augreg"
     inflation: Literal["center", "average", "random"] = "center"
+    decoder: Literal["upernet"] = "upernet"
+    target: Literal["center", "all"] = "center"
     slices: int = Field(5, ge=1)
+    stride: int = Field(1, ge=1)
     image_px: int = Field(224, ge=16)
     in_channels: int = Field(1, ge=1)
     classes: int = Field(3, ge=2)
@@ -65,6 +79,12 @@ class ModelConfig(Frozen):
     taps: tuple[int, ...] = (3, 5, 7, 11)
     # None: as wide as the encoder, as in TransSeg.
     decoder_channels: int | None = Field(None, ge=8)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if self.stride > 1 and (self.target == "all" or self.network == "unet3d"):
+            raise ValueError("a network that predicts all slices of a window needs stride 1")
+        return self
 
 
 class AugmentConfig(Frozen):

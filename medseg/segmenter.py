@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import medseg.compat  # noqa: F401  isort: skip
 from medseg.config import ModelConfig
+from medseg.decoders import DECODERS
 from medseg.decoders.unet3d import MULTIPLE as UNET3D_MULTIPLE
 from medseg.decoders.unet3d import UNet3D
-from medseg.decoders.upernet import UPerNet
 from medseg.encoders.checkpoints import LoadReport
 from medseg.encoders.vit import ViTEncoder
 from medseg.errors import InputError
 from medseg.runtime import generator_for
-from medseg.shapes import Windows
+from medseg.shapes import CHANNEL, Windows
 
 # What the network predicts of a window: its centre slice (B K H W), or every slice (B K D H W).
 Target = Literal["center", "all"]
@@ -43,11 +43,14 @@ class Segmenter(nn.Module):
         for part in self.parts.values():
             value = part(value)
         assert isinstance(value, Tensor)
-        if self.target == "center" and value.shape[-2:] != windows.shape[-2:]:
-            value = functional.interpolate(
-                value, size=windows.shape[-2:], mode="bilinear", align_corners=False
-            )
-        return value
+        plane = windows.shape[-2:]
+        if value.shape[-2:] == plane:
+            return value
+        # Slices are resized one by one: as channels of one plane.
+        resized = functional.interpolate(
+            value.flatten(CHANNEL, -3), size=plane, mode="bilinear", align_corners=False
+        )
+        return resized.reshape(*value.shape[:-2], *plane)
 
     def recompute_activations(self) -> None:
         """Keep the activations of one encoder block at a time and compute the others again going back.
@@ -73,10 +76,28 @@ class Segmenter(nn.Module):
                 block.attn.fused_attn = False
 
 
+class SliceLogits(nn.Module):
+    """The channels of a plane of logits, read as classes x slices: (B, K * D, H, W) to (B, K, D, H, W)."""
+
+    def __init__(self, slices: int):
+        super().__init__()
+        self.slices = slices
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Logits of every slice."""
+        return logits.unflatten(CHANNEL, (-1, self.slices))
+
+
 def _vit_upernet(config: ModelConfig) -> Segmenter:
     encoder = ViTEncoder(config.encoder, config.in_channels, config.slices, config.image_px, config.taps)
-    decoder = UPerNet(encoder.channels, config.decoder_channels or encoder.channels[-1], config.classes)
-    return Segmenter({"encoder": encoder, "decoder": decoder}, target="center")
+    width = config.decoder_channels or encoder.channels[-1]
+    every = config.target == "all"
+    planes = config.classes * (config.slices if every else 1)
+    parts: dict[str, nn.Module] = {"encoder": encoder}
+    parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes)
+    if every:
+        parts["slices"] = SliceLogits(config.slices)
+    return Segmenter(parts, config.target)
 
 
 def _unet3d(config: ModelConfig) -> Segmenter:

@@ -25,9 +25,10 @@ def test_every_network_is_under_contract():
 
 
 @pytest.mark.parametrize("in_channels", [1, 2])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*NETWORKS, "all_slices"])
 def test_contract(network, in_channels):
-    config = TINY[network].model_copy(update={"in_channels": in_channels})
+    every = TINY["vit_upernet"].model_copy(update={"target": "all"})
+    config = (TINY | {"all_slices": every})[network].model_copy(update={"in_channels": in_channels})
     segmenter, report = build(config, seed=0)
     assert report is None
     windows = windows_of(config)

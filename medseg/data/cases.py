@@ -107,9 +107,9 @@ class WindowFeed:
         return sorted({self.cases[case].id for case, _ in self.index.at(step)})
 
     def _window(self, step: int, position: int, case: int, center: int) -> tuple[Tensor, Tensor]:
-        loaded, slices = self.cases[case], self.model.slices
-        image = cut(loaded.image, center, slices)
-        label = cut(loaded.labels, center, slices if self.all_slices else 1).float()
+        loaded, slices, stride = self.cases[case], self.model.slices, self.model.stride
+        image = cut(loaded.image, center, slices, stride)
+        label = cut(loaded.labels, center, slices if self.all_slices else 1, stride).float()
         generator = generator_for(self.seed, "augment", step, position)
         image, label = augmented(image, label, self.augment, self.model.image_px, generator)
         return image, (label if self.all_slices else label[:, 0]).long()

@@ -9,19 +9,19 @@ from torch import Tensor
 from medseg.runtime import generator_for
 
 
-def window_indices(center: int, slices: int, n_slices: int) -> list[int]:
+def window_indices(center: int, slices: int, n_slices: int, stride: int = 1) -> list[int]:
     """Slice numbers of the window around `center`; beyond an end the end slice repeats.
 
-    >>> window_indices(0, 5, 30)
-    [0, 0, 0, 1, 2]
+    >>> window_indices(0, 5, 30), window_indices(10, 5, 30, stride=2)
+    ([0, 0, 0, 1, 2], [6, 8, 10, 12, 14])
     """
-    first = center - slices // 2
-    return [min(max(i, 0), n_slices - 1) for i in range(first, first + slices)]
+    first = center - stride * (slices // 2)
+    return [min(max(first + stride * i, 0), n_slices - 1) for i in range(slices)]
 
 
-def cut(array: Tensor, center: int, slices: int) -> Tensor:
+def cut(array: Tensor, center: int, slices: int, stride: int = 1) -> Tensor:
     """The window (C, slices, H, W) around slice `center` of a volume (C, D, H, W)."""
-    return array[:, window_indices(center, slices, array.shape[1])]
+    return array[:, window_indices(center, slices, array.shape[1], stride)]
 
 
 def epoch_order(n_windows: int, seed: int, epoch: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iter
     centers = window_centers(target, model.slices, n_slices)
     for first in range(0, len(centers), batch):
         chosen = centers[first : first + batch]
-        wanted = torch.tensor([window_indices(center, model.slices, n_slices) for center in chosen])
+        wanted = torch.tensor([window_indices(c, model.slices, n_slices, model.stride) for c in chosen])
         # Neighbouring windows share slices: each slice is resampled once a batch.
         seen, position = wanted.unique(return_inverse=True)
         resized = resample(image[:, seen.to(image.device)], RESIZE_ONLY, model.image_px)

@@ -19,13 +19,13 @@ def test_both_ends_clamp():
     assert window_indices(0, 4, 1) == [0, 0, 0, 0]
 
 
-@given(SLICES, LENGTH, st.data())
-def test_a_window_is_a_run_of_neighbours_around_its_centre(slices, n, data):
+@given(SLICES, LENGTH, st.integers(1, 3), st.data())
+def test_a_window_is_a_run_around_its_centre(slices, n, stride, data):
     center = data.draw(st.integers(0, n - 1))
-    indices = window_indices(center, slices, n)
+    indices = window_indices(center, slices, n, stride)
     assert len(indices) == slices and indices[slices // 2] == center
     for position, index in enumerate(indices):
-        offset = position - slices // 2
+        offset = stride * (position - slices // 2)
         assert 0 <= index < n
         # The slice of that offset, or the end slice where the volume stops.
         assert (
