@@ -62,14 +62,16 @@ class ModelConfig(Frozen):
         slices: depth of the window; stride: step between them in slices of the volume.
         decoder: key of DECODERS.
         target: the slices that are predicted: the centre of the window, or all of it.
+        mixing: where slices meet: in the patch embedding, or in attention (medseg.encoders.volume_tokens).
     """
 
     network: Literal["vit_upernet", "unet3d"] = "vit_upernet"
     encoder: str = "vit_tiny_patch16_224"
     weights: str | None = "vit_tiny_augreg"
-    inflation: Literal["center", "average", "random"] = "center"
-    decoder: Literal["upernet"] = "upernet"
+    inflation: Literal["center", "average", "linear", "variance", "rgb", "random"] = "center"
+    decoder: Literal["upernet", "setr_pup", "conv_trans", "unet"] = "upernet"
     target: Literal["center", "all"] = "center"
+    mixing: Literal["patch", "joint", "cycle"] = "patch"
     slices: int = Field(5, ge=1)
     stride: int = Field(1, ge=1)
     image_px: int = Field(224, ge=16)
@@ -84,6 +86,8 @@ class ModelConfig(Frozen):
     def _check(self) -> "ModelConfig":
         if self.stride > 1 and (self.target == "all" or self.network == "unet3d"):
             raise ValueError("a network that predicts all slices of a window needs stride 1")
+        if self.mixing != "patch" and self.target == "all":
+            raise ValueError("slices that meet in attention give the centre slice only: target 'center'")
         return self
 
 
@@ -106,6 +110,8 @@ class TrainConfig(Frozen):
     lr: float = Field(3e-5, gt=0)
     weight_decay: float = 0.05
     warmup_steps: int = 20
+    # TransSeg's code decays the weights of its LayerNorms, which BEiT names in a way that its rule misses.
+    decay_norms: bool = False
     clip_norm: float = 1.0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     checkpoint_every: int = Field(100, ge=1)

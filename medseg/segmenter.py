@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from math import prod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from medseg.decoders import DECODERS
 from medseg.decoders.unet3d import MULTIPLE as UNET3D_MULTIPLE
 from medseg.decoders.unet3d import UNet3D
 from medseg.encoders.checkpoints import LoadReport
-from medseg.encoders.vit import ViTEncoder
+from medseg.encoders.contract import Encoder
+from medseg.encoders.registry import make
 from medseg.errors import InputError
 from medseg.runtime import generator_for
 from medseg.shapes import CHANNEL, Windows
@@ -52,28 +54,31 @@ class Segmenter(nn.Module):
         )
         return resized.reshape(*value.shape[:-2], *plane)
 
+    @property
+    def encoder(self) -> Encoder | None:
+        """The part that takes foreign weights, where there is one."""
+        part = dict(self.parts.items()).get("encoder")
+        return part if isinstance(part, Encoder) else None
+
     def recompute_activations(self) -> None:
         """Keep the activations of one encoder block at a time and compute the others again going back.
 
         Raises:
-            InputError: no part of the network has blocks to recompute.
+            InputError: the network has no encoder, or one whose activations cannot be recomputed.
         """
-        encoder = dict(self.parts.items()).get("encoder")
-        if not isinstance(encoder, ViTEncoder):
+        if self.encoder is None:
             raise InputError(
                 "this network has no blocks whose activations could be recomputed",
                 expected="a network with a transformer encoder",
                 got=" + ".join(self.parts),
                 do="leave out --recompute; --accumulate also needs less memory",
             )
-        encoder.trunk.set_grad_checkpointing(True)
+        self.encoder.recompute_activations()
 
     def attend_by_products(self) -> None:
         """Compute attention as two matrix products and a softmax in place of torch's fused kernel."""
-        encoder = dict(self.parts.items()).get("encoder")
-        if isinstance(encoder, ViTEncoder):
-            for block in encoder.trunk.blocks:
-                block.attn.fused_attn = False
+        if self.encoder is not None:
+            self.encoder.attend_by_products()
 
 
 class SliceLogits(nn.Module):
@@ -89,12 +94,14 @@ class SliceLogits(nn.Module):
 
 
 def _vit_upernet(config: ModelConfig) -> Segmenter:
-    encoder = ViTEncoder(config.encoder, config.in_channels, config.slices, config.image_px, config.taps)
+    encoder = make(
+        config.encoder, config.in_channels, config.slices, config.image_px, config.taps, config.mixing
+    )
     width = config.decoder_channels or encoder.channels[-1]
     every = config.target == "all"
     planes = config.classes * (config.slices if every else 1)
     parts: dict[str, nn.Module] = {"encoder": encoder}
-    parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes)
+    parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes, encoder.strides)
     if every:
         parts["slices"] = SliceLogits(config.slices)
     return Segmenter(parts, config.target)
@@ -128,20 +135,27 @@ def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]
         segmenter = NETWORKS[config.network](config)
     if config.weights is None:
         return segmenter, None
-    encoder = dict(segmenter.parts.items()).get("encoder")
-    if not isinstance(encoder, ViTEncoder):
+    if segmenter.encoder is None:
         raise InputError(
             f"network {config.network!r} takes no weights",
             expected="weights: null",
             got=config.weights,
             do="leave the weights out, or choose a network with an encoder",
         )
-    return segmenter, encoder.load(config.weights, config.inflation, generator_for(seed, "inflation"))
+    return segmenter, segmenter.encoder.load(
+        config.weights, config.inflation, generator_for(seed, "inflation")
+    )
 
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters, and FLOPs (one multiply-add = 2) at the stated input shape, whole and per part."""
+    """Parameters, and FLOPs (one multiply-add = 2) at the stated input shape, whole and per part.
+
+    Attributes:
+        flops: those of matrix products, convolutions and attention.
+        flops_with_layer_norms_per_part: the same, and 5 for every element that a layer norm gives out: so
+            TransSeg counts the cost of its encoder.
+    """
 
     parameters: int
     trainable: int
@@ -149,6 +163,7 @@ class Size:
     input_shape: tuple[int, ...]
     parameters_per_part: dict[str, int]
     flops_per_part: dict[str, int]
+    flops_with_layer_norms_per_part: dict[str, int]
 
 
 def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
@@ -156,23 +171,31 @@ def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
 
 
-def measure_size(config: ModelConfig) -> Size:
-    """Size of a network without weights or memory for them: built and run on torch's meta device.
+LAYER_NORM = torch.ops.aten.native_layer_norm
 
-    FLOPs are those of matrix products, convolutions and attention for one window.
-    """
+
+def _layer_norm_flops(shape: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
+    """Mean, centring, variance, scale and shift: 5 for an element."""
+    return 5 * prod(shape)
+
+
+def measure_size(config: ModelConfig) -> Size:
+    """Size of a network without weights or memory for them, for one window: built on torch's meta device."""
     with torch.device("meta"):
         segmenter = NETWORKS[config.network](config).eval()
         shape = (1, config.in_channels, config.slices, config.image_px, config.image_px)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        counter = FlopCounterMode(display=False, custom_mapping={LAYER_NORM: _layer_norm_flops})
+        with counter, torch.no_grad():
             segmenter(torch.empty(shape))
     by_module = counter.get_flop_counts()
-    per_part = {name: sum(by_module.get(f"Segmenter.parts.{name}", {}).values()) for name in segmenter.parts}
+    by_part = {name: by_module.get(f"Segmenter.parts.{name}", {}) for name in segmenter.parts}
+    norms = {name: ops.get(LAYER_NORM, 0) for name, ops in by_part.items()}
     return Size(
         parameters=count_parameters(segmenter),
         trainable=count_parameters(segmenter, trainable_only=True),
-        flops=counter.get_total_flops(),
+        flops=counter.get_total_flops() - by_module["Global"].get(LAYER_NORM, 0),
         input_shape=shape,
         parameters_per_part={name: count_parameters(part) for name, part in segmenter.parts.items()},
-        flops_per_part=per_part,
+        flops_per_part={name: sum(ops.values()) - norms[name] for name, ops in by_part.items()},
+        flops_with_layer_norms_per_part={name: sum(ops.values()) for name, ops in by_part.items()},
     )

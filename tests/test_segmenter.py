@@ -14,6 +14,14 @@ TINY = {
     "unet3d": ModelConfig(network="unet3d", slices=16, image_px=32, weights=None),
 }
 
+STAGES = (0, 1, 2, 3)
+OTHERS = {
+    "all_slices": {"target": "all"},
+    "swin": {"encoder": "swin_tiny_patch4_window7_224", "taps": STAGES, "weights": "stand_in"},
+    "tiny_vit": {"encoder": "tiny_vit_5m_mobile_sam", "taps": STAGES, "weights": "stand_in"},
+    "slices meet in attention": {"encoder": "test_vit", "taps": (1, 2, 3, 5), "mixing": "joint"},
+}
+
 
 def windows_of(config, batch=2):
     shape = (batch, config.in_channels, config.slices, config.image_px, config.image_px)
@@ -24,13 +32,16 @@ def test_every_network_is_under_contract():
     assert set(TINY) == set(NETWORKS) == set(get_args(ModelConfig.model_fields["network"].annotation))
 
 
-@pytest.mark.parametrize("in_channels", [1, 2])
-@pytest.mark.parametrize("network", [*NETWORKS, "all_slices"])
+@pytest.mark.parametrize(
+    ("network", "in_channels"),
+    [*((network, count) for network in (*NETWORKS, "all_slices") for count in (1, 2))]
+    + [(network, 2) for network in OTHERS if network != "all_slices"],
+)
 def test_contract(network, in_channels):
-    every = TINY["vit_upernet"].model_copy(update={"target": "all"})
-    config = (TINY | {"all_slices": every})[network].model_copy(update={"in_channels": in_channels})
+    changes = OTHERS.get(network, {}) | {"in_channels": in_channels}
+    config = TINY[network if network in TINY else "vit_upernet"].model_copy(update=changes)
     segmenter, report = build(config, seed=0)
-    assert report is None
+    assert (report is None) == (config.weights is None)
     windows = windows_of(config)
     logits = segmenter(windows)
     plane = (config.image_px, config.image_px)
@@ -145,6 +156,14 @@ def test_cost_of_depth_is_the_patch_embedding_alone():
     one, five = (measure_size(TINY["vit_upernet"].model_copy(update={"slices": n})) for n in (1, 5))
     assert five.parameters - one.parameters == 4 * 16**2 * 192
     assert five.flops_per_part["decoder"] == one.flops_per_part["decoder"]
+
+
+def test_cost_of_layer_norms_is_five_for_an_element():
+    size = measure_size(TINY["vit_upernet"])
+    tokens, width, norms = (32 // 16) ** 2 + 1, 192, 2 * 12
+    with_norms = size.flops_with_layer_norms_per_part
+    assert with_norms["encoder"] - size.flops_per_part["encoder"] == 5 * tokens * width * norms
+    assert with_norms["decoder"] == size.flops_per_part["decoder"]
 
 
 def test_attention_by_products_is_attention():

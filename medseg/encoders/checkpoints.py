@@ -7,50 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medseg.config import Frozen
+from medseg.encoders.sources import WEIGHTS, WeightsCard
 from medseg.errors import InputError
 from medseg.files import sha256_of
 from medseg.runtime import seed_for
 
 Action = Literal["mapped", "inflated", "resized", "drawn", "skipped", "left over", "missing"]
 
-
-class WeightsCard(Frozen):
-    """One file of pre-trained weights."""
-
-    file: str
-    sha256: str
-    encoder: str
-    timm_name: str
-    trained_on: str
-    licence: str
-
-
-WEIGHTS: dict[str, WeightsCard] = {
-    "vit_tiny_augreg": WeightsCard(
-        file="vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors",
-        sha256="3f1f07da5e1337265ac1eb0234d13841467caf730b3c4240bd3f98c49bc16a92",
-        encoder="vit_tiny_patch16_224",
-        timm_name="vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-        trained_on="ImageNet-21k, then ImageNet-1k, supervised",
-        licence="Apache-2.0",
-    ),
-    "deit_tiny": WeightsCard(
-        file="deit_tiny_patch16_224.fb_in1k.safetensors",
-        sha256="b647d566cadf2698bc5a395e59eb285f71a8ddcf2f5afb6f02505e641cd4d3bd",
-        encoder="deit_tiny_patch16_224",
-        timm_name="deit_tiny_patch16_224.fb_in1k",
-        trained_on="ImageNet-1k, supervised",
-        licence="Apache-2.0",
-    ),
-}
-
 # Random numbers in the place of a checkpoint: `smoke` walks the loading path with them. Never a result.
 STAND_IN = "stand_in"
+# The user's own statement of digests, in the folder of the weights.
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -88,56 +58,87 @@ class LoadReport:
                 f"weights {self.source!r} do not fit the encoder",
                 expected=f"every key in its place, coverage at least {coverage:.3f}",
                 got=f"coverage {self.coverage:.3f}; missing or left over: {', '.join(odd[:5]) or 'none'}",
-                do="choose weights of this architecture, see medseg.encoders.checkpoints.WEIGHTS",
+                do="choose weights of this architecture, see medseg.encoders.sources.WEIGHTS",
             )
         return self
 
 
+def stated_sha256(name: str | None) -> str | None:
+    """Sha256 of named weights: that of the card, else the user's in $MEDSEG_WEIGHTS/SHA256SUMS, else None."""
+    card = WEIGHTS.get(name or "")
+    folder = os.environ.get("MEDSEG_WEIGHTS")
+    if card is None or card.sha256 or folder is None:
+        return card.sha256 if card else None
+    sums = Path(folder) / SUMS
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    # As sha256sum writes it: digest, a space, a space or *, file.
+    return next((line[:64].lower() for line in lines if line[66:] == card.file), None)
+
+
 def read_weights(name: str) -> tuple[dict[str, Tensor], WeightsCard]:
-    """State dict and card of weights named in WEIGHTS.
+    """State dict and card of weights named in WEIGHTS; the card given back holds the sha256.
 
     They are looked up as `$MEDSEG_WEIGHTS/<file>`; without that variable they are fetched from timm's
-    place on the hub. Either way the sha256 must be the card's.
+    place on the hub. Either way the sha256 must be the card's or the user's, see `stated_sha256`.
 
     Raises:
-        InputError: unknown name, missing file, wrong sha256, or not a safetensors file.
+        InputError: unknown name, missing file, unknown or wrong sha256, or a file that cannot be read.
     """
     if name not in WEIGHTS:
         raise InputError(
             "unknown weights", expected=" | ".join(WEIGHTS), got=name, do="choose one of the named weights"
         )
-    card = WEIGHTS[name]
+    card, wanted = WEIGHTS[name], stated_sha256(name)
+    if wanted is None:
+        place = f"https://huggingface.co/timm/{card.timm_name}" if card.timm_name else "its authors"
+        raise InputError(
+            f"nobody has stated the sha256 of {card.file}",
+            expected=f"a line `<sha256>  {card.file}` in {SUMS} of the folder that MEDSEG_WEIGHTS names",
+            got="none",
+            do=f"take the file from {place}, check it, then `sha256sum {card.file} >> {SUMS}` beside it",
+        )
     path = _locate(card)
     found = sha256_of(path)
-    if found != card.sha256:
+    if found != wanted:
         raise InputError(
             f"weights file {path.name} is not the one named {name!r}",
-            expected=f"sha256 {card.sha256}",
+            expected=f"sha256 {wanted}",
             got=f"sha256 {found}",
             do="fetch the file again",
         )
+    return _read(path), card if card.sha256 else card.model_copy(update={"sha256": wanted})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path), card
-    except SafetensorError as error:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        # Releases wrap the state in one of these, beside the state of their training.
+        for wrap in ("model", "state_dict", "module"):
+            state = state.get(wrap, state)
+        return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    except Exception as error:  # torch.load raises many kinds, some without a message
         raise InputError(
             f"weights file {path.name} cannot be read",
-            expected="safetensors",
-            got=str(error),
+            expected="safetensors, or a .pth that holds tensors alone",
+            got=(str(error).splitlines() or [type(error).__name__])[0],
             do="fetch it again",
         ) from error
 
 
 def _locate(card: WeightsCard) -> Path:
     folder = os.environ.get("MEDSEG_WEIGHTS")
-    if folder is None:
+    if folder is None and card.timm_name is not None:
         return _fetch(card)
-    path = Path(folder) / card.file
-    if not path.is_file():
+    path = Path(folder or "") / card.file
+    if folder is None or not path.is_file():
         raise InputError(
             "weights file is missing",
             expected=f"{card.file} in the folder that MEDSEG_WEIGHTS names",
-            got="no such file",
-            do="put it there, or unset MEDSEG_WEIGHTS to fetch it from the hub",
+            got="no such file" if folder else "MEDSEG_WEIGHTS is not set",
+            do="put it there"
+            + (", or unset MEDSEG_WEIGHTS to fetch it from the hub" if card.timm_name else ""),
         )
     return path
 
@@ -161,7 +162,13 @@ def stand_in_state(template: dict[str, Tensor]) -> dict[str, Tensor]:
     """Made-up weights with the keys and shapes of `template`, the same at every call."""
     generator = torch.Generator().manual_seed(seed_for(0, STAND_IN))
     return {
-        key: torch.randn(value.shape, generator=generator) * 0.02
-        + (1.0 if "norm" in key and "weight" in key else 0.0)
+        key: torch.randn(value.shape, generator=generator) * 0.02 + float(_is_scale(key))
+        if value.is_floating_point()
+        else torch.zeros(value.shape, dtype=value.dtype)
         for key, value in template.items()
     }
+
+
+def _is_scale(key: str) -> bool:
+    """Whether a value lies about one: the weight of a norm, a variance."""
+    return ("norm" in key or "bn" in key) and key.endswith("weight") or key.endswith("running_var")

@@ -1,15 +1,20 @@
 """2D state dict in; 3D state dict and a report of every key out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Generator, Tensor
 
 from medseg.encoders.checkpoints import Action, LoadReport
-from medseg.inflation.rules import RULES, sum_to_gray
+from medseg.inflation.rules import lift_kernel
 
 PATCH_KERNEL = "patch_embed.proj.weight"
 POSITIONS = "pos_embed"
-ResizePositions = Callable[[Tensor, Tensor], Tensor]
+# Classifiers and last norms have no place: features are raw outputs of blocks and stages.
+TOP = ("head", "norm", "fc_norm", "pre_logits")
+# Tables of indices that follow from the size of the window and are made anew.
+MADE_ANEW = ("relative_position_index", "attn_mask", "attention_bias_idxs")
+# (key, value, wanted shape) to the value in that shape, or None where the key is none that can be resized.
+Resize = Callable[[str, Tensor, Tensor], Tensor | None]
 
 
 def inflate_state(
@@ -19,15 +24,17 @@ def inflate_state(
     in_channels: int,
     slices: int,
     rule: str,
-    resize_positions: ResizePositions,
+    resize: Resize,
     source: str,
     sha256: str | None,
+    first_kernels: Collection[str] = (PATCH_KERNEL,),
+    left_out: Collection[str] = (),
     generator: Generator | None = None,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Lift the state of a 2D transformer to one that sees `slices` slices of `in_channels` channels.
+    """Lift the state of a 2D network to one that sees `slices` slices of `in_channels` channels.
 
-    TransSeg, section 3.2: only the patch embedding changes; all blocks are taken as they are. The position
-    embedding is resampled where the token grid differs.
+    TransSeg, section 3.2: only the first convolution changes; all blocks are taken as they are. Positions
+    are resampled where the token grid differs.
 
     Args:
         state_2d: foreign state with timm's key names.
@@ -35,9 +42,11 @@ def inflate_state(
         in_channels: image channels of a slice.
         slices: depth of the window.
         rule: key of RULES.
-        resize_positions: (positions, wanted shape) to positions.
+        resize: positions for another token grid.
         source: name of the weights, for the report.
         sha256: of their file, for the report.
+        first_kernels: keys of the kernels that meet the image.
+        left_out: foreign keys that have no place in the network on purpose.
         generator: for the rule "random".
 
     Returns:
@@ -49,22 +58,20 @@ def inflate_state(
         value = state_2d.get(key)
         if value is None:
             actions[key] = "missing"
-        elif key == PATCH_KERNEL:
-            kernel = RULES[rule](sum_to_gray(value, in_channels), slices, generator)
+        elif key in first_kernels:
+            kernel = lift_kernel(value, rule=rule, in_channels=in_channels, depth=slices, generator=generator)
             # (out, in, depth, h, w) to the folded layout (out, in * depth, h, w) of the encoder.
             lifted[key] = kernel.flatten(1, 2)
             actions[key] = "drawn" if rule == "random" else "inflated"
         elif value.shape == wanted.shape:
             lifted[key], actions[key] = value, "mapped"
-        elif key == POSITIONS:
-            lifted[key], actions[key] = resize_positions(value, wanted), "resized"
+        elif (resized := resize(key, value, wanted)) is not None:
+            lifted[key], actions[key] = resized, "resized"
         else:
             actions[key] = "missing"
     for key in state_2d.keys() - target.keys():
-        # The classifier and the last norm have no place: features are raw block outputs.
-        actions[key] = (
-            "skipped" if key.split(".")[0] in ("head", "norm", "fc_norm", "pre_logits") else "left over"
-        )
+        skipped = key in left_out or key.split(".")[0] in TOP or key.endswith(MADE_ANEW)
+        actions[key] = "skipped" if skipped else "left over"
     total = sum(value.numel() for value in target.values())
     taken = {a: sum(target[k].numel() for k in lifted if actions[k] == a) for a in set(actions.values())}
     drawn = taken.get("drawn", 0)

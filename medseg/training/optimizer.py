@@ -5,13 +5,23 @@ from torch import nn, optim
 
 from medseg.config import TrainConfig
 
-EMBEDDINGS = ("pos_embed", "cls_token", "reg_token")
+EMBEDDINGS = (
+    "pos_embed",
+    "cls_token",
+    "reg_token",
+    "depth_embed",
+    "relative_position_bias_table",
+    "attention_biases",
+)
 
 
 def adamw(network: nn.Module, train: TrainConfig, fused: bool) -> optim.Optimizer:
-    """AdamW; biases, norms and embeddings are not decayed (the official code decays LayerNorm weights)."""
+    """AdamW; biases, embeddings and, without `decay_norms`, the weights of norms are not decayed."""
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     plain = {name for name, p in named if p.ndim == 1 or name.endswith(EMBEDDINGS)}
+    if train.decay_norms:
+        norms = [name for name, m in network.named_modules() if isinstance(m, nn.LayerNorm)]
+        plain -= {f"{name}.weight" for name in norms}
     groups = [
         {"params": [p for name, p in named if name not in plain], "weight_decay": train.weight_decay},
         {"params": [p for name, p in named if name in plain], "weight_decay": 0.0},

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from medseg.encoders.vit import ViTEncoder
+from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
 from medseg.inflation.inflate import PATCH_KERNEL, POSITIONS, inflate_state
 
@@ -30,11 +30,11 @@ def plain():
 
 @cache
 def encoder(in_channels, slices):
-    return ViTEncoder(NAME, in_channels, slices, PX, TAPS).eval()
+    return TimmEncoder(NAME, in_channels, slices, PX, TAPS).eval()
 
 
-def refuse_resizing(positions, wanted):
-    raise AssertionError("the token grid did not change")
+def refuse_resizing(key, value, wanted):
+    """No key of another shape is known: the token grid did not change."""
 
 
 def lift(rule, in_channels=1, slices=3, state=None, seed=0, target=None):
@@ -44,7 +44,7 @@ def lift(rule, in_channels=1, slices=3, state=None, seed=0, target=None):
         in_channels=in_channels,
         slices=slices,
         rule=rule,
-        resize_positions=refuse_resizing,
+        resize=refuse_resizing,
         source="test",
         sha256=None,
         generator=torch.Generator().manual_seed(seed),
@@ -169,12 +169,40 @@ def test_classifier_is_skipped():
     report.require(1.0)
 
 
+@pytest.mark.parametrize(
+    "key", ["layers.0.attn_mask", "blocks.0.attn.relative_position_index", "a.attention_bias_idxs"]
+)
+def test_tables_of_indices_are_skipped(key):
+    _, report = lift("center", state=plain().state_dict() | {key: torch.zeros(3)})
+    assert report.actions[key] == "skipped"
+    report.require(1.0)
+
+
+def test_the_first_kernels_and_what_is_left_out_are_the_callers_to_name():
+    state = {"stem.weight": torch.randn(4, 3, 2, 2), "neck.weight": torch.zeros(1)}
+    lifted, report = inflate_state(
+        state,
+        {"stem.weight": torch.zeros(4, 10, 2, 2)},
+        in_channels=2,
+        slices=5,
+        rule="average",
+        resize=refuse_resizing,
+        source="test",
+        sha256=None,
+        first_kernels=["stem.weight"],
+        left_out={"neck.weight"},
+    )
+    assert report.counts() == {"inflated": 1, "skipped": 1}
+    gray = state["stem.weight"].sum(1, keepdim=True)
+    torch.testing.assert_close(lifted["stem.weight"], (gray / 10).expand(-1, 10, -1, -1))
+
+
 def test_positions_are_resized_where_the_token_grid_differs():
-    network = ViTEncoder(NAME, 1, 3, 48, TAPS)
+    network = TimmEncoder(NAME, 1, 3, 48, TAPS)
     asked = []
 
-    def resize(positions, wanted):
-        asked.append((positions.shape, wanted.shape))
+    def resize(key, value, wanted):
+        asked.append((key, value.shape, wanted.shape))
         return torch.zeros(wanted.shape)
 
     state, report = inflate_state(
@@ -183,10 +211,10 @@ def test_positions_are_resized_where_the_token_grid_differs():
         in_channels=1,
         slices=3,
         rule="center",
-        resize_positions=resize,
+        resize=resize,
         source="test",
         sha256=None,
     )
     assert report.actions[POSITIONS] == "resized"
-    assert asked == [((1, 5, 192), (1, 10, 192))]
+    assert asked == [(POSITIONS, (1, 5, 192), (1, 10, 192))]
     assert report.coverage == 1.0 and not state[POSITIONS].any()

@@ -25,6 +25,19 @@ def test_groups(tiny_config, fused):
     assert any(name.endswith("pos_embed") for name in plain) and any(name.endswith("bias") for name in plain)
 
 
+def test_the_paper_code_decays_the_weights_of_its_layer_norms(tiny_config):
+    segmenter, _ = build(tiny_config().model, seed=1)
+    names = {id(parameter): name for name, parameter in segmenter.named_parameters()}
+
+    def plain(**options):
+        groups = adamw(segmenter, TrainConfig(weight_decay=0.5, **options), fused=False).param_groups
+        return {names[id(p)] for p in groups[1]["params"]}
+
+    more = plain() - plain(decay_norms=True)
+    norms = {f"{n}.weight" for n, m in segmenter.named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert more and more == norms & set(names.values())
+
+
 def test_what_is_not_decayed_stays_without_a_gradient():
     layer = torch.nn.Linear(2, 2)
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
