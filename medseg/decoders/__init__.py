@@ -1,9 +1,30 @@
-"""Feature maps in, logits out: DECODERS(in_channels, channels, classes)."""
+"""Feature maps in, logits out: DECODERS[name](in_channels, channels, classes, strides)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from torch import nn
 
+from medseg.decoders.conv_trans import ConvTrans
+from medseg.decoders.setr_pup import SetrPup
+from medseg.decoders.unet import UNet
 from medseg.decoders.upernet import UPerNet
 
-DECODERS: dict[str, Callable[[Sequence[int], int, int], nn.Module]] = {"upernet": UPerNet}
+
+class BuildDecoder(Protocol):
+    """How a decoder is built: for maps of these channels and strides, shallow to deep."""
+
+    def __call__(
+        self, in_channels: Sequence[int], channels: int, classes: int, strides: Sequence[int] | None = None
+    ) -> nn.Module:
+        """A module that takes the list of maps (B, channels, h, w) and gives logits (B, classes, h, w)."""
+        ...
+
+
+# Without strides all maps have one, 16, as those of a plain ViT with patches of 16 px.
+DECODERS: dict[str, BuildDecoder] = {
+    "upernet": UPerNet,
+    "setr_pup": SetrPup,
+    "conv_trans": ConvTrans,
+    "unet": UNet,
+}
