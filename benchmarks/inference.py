@@ -1,16 +1,21 @@
-"""Whole-volume inference: batches under autocast against one pair of slices at a time in float32.
+"""Whole-volume inference: batches under autocast against plain loops in float32.
 
-The network is the same: ViT-Ti and UPerNet as in profile `colab`, 5 slices, or that of a finished run.
+On a case of the data set: against pairs of slices, with the network of profile `colab` (ViT-Ti and UPerNet,
+5 slices) or that of a finished run. On a volume of the size of a scan: against one window at a time, resized
+by torch's own interpolation, all logits kept until the end.
 """
 
 import statistics
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.measure import Aim, Options, Row, median_seconds
 from benchmarks.subject import subject
 from medseg.config import ModelConfig, resolve
 from medseg.data.cases import load_case
+from medseg.data.windows import cut
 from medseg.inference.slice_windows import BATCH, predict
 from medseg.segmenter import Segmenter, build
 from medseg.training.precision import PLANS, plan
@@ -18,14 +23,21 @@ from medseg.training.run_folder import load_model
 
 NAME = "inference"
 PAIR = 2
+# D H W of the volume that has the size of a scan, and the networks' image sizes on it.
+SCAN, SCAN_PX = (40, 256, 256), (160, 224)
+QUICK_SCAN, QUICK_SCAN_PX = (3, 64, 64), (64,)
 
 
 def run(options: Options) -> list[Row]:
     segmenter, model = _network(options)
-    repeats = 1 if options.quick else 5
     with subject(options.quick) as (card, cases, _):
         case = load_case(cases[0], card)
-    image = case.image[:, :3] if options.quick else case.image
+    return _case_rows(options, segmenter, model, case.image) + _scan_rows(options, case.image)
+
+
+def _case_rows(options: Options, segmenter: Segmenter, model: ModelConfig, image: Tensor) -> list[Row]:
+    repeats = 1 if options.quick else 5
+    image = image[:, :3] if options.quick else image
     chosen = plan()
     labels = {}
 
@@ -57,6 +69,44 @@ def run(options: Options) -> list[Row]:
         Row(NAME, "voxels with equal label in both", "share", 1.0, statistics.fmean(equal.ravel().tolist()),
             note=trained),
     ]  # fmt: skip
+
+
+def _scan_rows(options: Options, image: Tensor) -> list[Row]:
+    """The case enlarged to the size of a scan, at one row an image size."""
+    shape = QUICK_SCAN if options.quick else SCAN
+    scan = functional.interpolate(image[None], size=shape, mode="trilinear", align_corners=False)[0]
+    return [_scan_row(options, scan, px) for px in (QUICK_SCAN_PX if options.quick else SCAN_PX)]
+
+
+def _scan_row(options: Options, scan: Tensor, px: int) -> Row:
+    model = resolve("colab", {"model": {"weights": None, "image_px": px}}).model
+    segmenter = build(model, seed=1)[0].eval()
+    seconds = median_seconds(
+        {
+            "loop": lambda _: one_at_a_time(segmenter, scan, model),
+            "ours": lambda _: predict(segmenter, scan, model),
+        },
+        repeats=1 if options.quick else 5,
+    )
+    rate = {name: scan.shape[1] / value for name, value in seconds.items()}
+    shape = " x ".join(map(str, scan.shape[1:]))
+    return Row(
+        NAME, f"volume of {shape} at {px} px: batches of {BATCH} against one window at a time", "slices/s",
+        rate["loop"], rate["ours"], Aim("ratio", ">=", 1.5),
+        f"{plan('auto', segmenter).choice} against fp32, {torch.get_num_threads()} threads",
+    )  # fmt: skip
+
+
+def one_at_a_time(segmenter: Segmenter, image: Tensor, model: ModelConfig) -> Tensor:
+    """Class numbers (D, H, W): a window after the other, without any of the package's inference."""
+    size, native, votes = (model.image_px, model.image_px), image.shape[2:], []
+    with torch.inference_mode():
+        for d in range(image.shape[1]):
+            slices = cut(image, d, model.slices).transpose(0, 1)
+            window = functional.interpolate(slices, size=size, mode="bilinear", align_corners=False)
+            logits = segmenter(window.transpose(0, 1)[None])
+            votes.append(functional.interpolate(logits, size=native, mode="bilinear", antialias=True))
+    return torch.cat(votes).argmax(1)
 
 
 def _network(options: Options) -> tuple[Segmenter, ModelConfig]:

@@ -73,6 +73,14 @@ def test_model_show_json_states_parts_and_input(medseg):
     assert size["input_shape"] == [1, 1, 5, 160, 160]
 
 
+def test_model_show_json_states_the_cost_of_the_papers_encoder(medseg):
+    code, out, _ = medseg("model", "show", "transseg-beit-base-5", "--json")
+    size = json.loads(out)
+    assert code == 0
+    assert size["parameters_per_part"] == {"encoder": 86_620_224, "decoder": 74_940_686}
+    assert size["flops_with_layer_norms_per_part"]["encoder"] == 214_954_014_720
+
+
 def test_study_status_json_lists_every_cell_with_the_papers_number(medseg):
     code, out, _ = medseg("study", "status", "transseg_main", "--json")
     cells = {cell["cell"]: cell for cell in json.loads(out)["cells"]}

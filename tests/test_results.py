@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.data.splits import msd_split
+from medseg.data.splits import split_cases
 from medseg.encoders.checkpoints import WEIGHTS
 from medseg.metrics.overlap import case_dice
 from medseg.records import store
@@ -37,13 +37,14 @@ def wrong_identity(record):
     if config.profile == "smoke":
         found.append("a smoke run is never a result")
     source = record.weights.source
-    if source != config.model.weights or (source and record.weights.sha256 != sha256_on_card(source)):
+    if source != config.model.weights or (source and not is_digest_of(record.weights.sha256, source)):
         found.append("weights are not those of the configuration")
     return found
 
 
-def sha256_on_card(source):
-    return WEIGHTS[source].sha256 if source in WEIGHTS else None
+def is_digest_of(sha256, source):
+    """Whether it is that of the card; a card without one was stated by whoever ran it, and must be there."""
+    return source in WEIGHTS and sha256 is not None and sha256 == (WEIGHTS[source].sha256 or sha256)
 
 
 def wrong_code(record):
@@ -58,7 +59,7 @@ def wrong_split(record):
     ids = sorted(case for part in parts for case in part)
     if len(set(ids)) != len(ids):
         return ["a case is in two parts"]
-    split = msd_split(ids, data.name, record.config.data.split_seed)
+    split = split_cases(ids, data.name, record.config.data.split_seed)
     if [split.train, split.validation, split.test] != parts:
         return ["not the paper's split of these cases"]
     return [] if split.digest == data.split_sha256 else ["split_sha256 is of another split"]
@@ -77,8 +78,12 @@ def wrong_scores(record):
             dice = case_dice(row.tp, row.fp, row.fn)
             if (dice is None) != (row.dice is None) or abs((dice or 0) - (row.dice or 0)) > 1e-6:
                 found.append(f"{row.case} {row.label}: dice does not follow from the counts")
+            if row.volume_ml is None or row.reference_ml is None:
+                # The spacing of the case is not known: then nothing is given in mm.
+                if {row.volume_ml, row.reference_ml, row.hd95_mm, row.nsd} != {None}:
+                    found.append(f"{row.case} {row.label}: millimetres without a spacing")
             # Volumes of prediction and reference share one voxel size.
-            if abs(row.volume_ml * (row.tp + row.fn) - row.reference_ml * (row.tp + row.fp)) > 1e-4 * (
+            elif abs(row.volume_ml * (row.tp + row.fn) - row.reference_ml * (row.tp + row.fp)) > 1e-4 * (
                 row.tp + row.fn + row.fp + 1
             ):
                 found.append(f"{row.case} {row.label}: volumes do not follow from the counts")

@@ -34,11 +34,14 @@ def evaluate(
         Path, typer.Option("-o", "--output", metavar="FILE", help="CSV, a row a case and label.")
     ],
     tolerance_mm: Annotated[float, typer.Option(min=0, help="Tolerance of the NSD in mm.")] = 1.0,
+    spacing: Annotated[
+        bool, typer.Option(help="With --no-spacing nothing is given in mm or ml: the files lost it.")
+    ] = True,
 ) -> None:
     """Score label maps: Dice, HD95 in mm, NSD, volumes and counts for every case and label."""
     from medseg.metrics.folders import evaluate_folders, write_scores
 
-    frame = evaluate_folders(predictions, references, tolerance_mm=tolerance_mm)
+    frame = evaluate_folders(predictions, references, tolerance_mm=tolerance_mm, spacing_known=spacing)
     write_scores(frame, output)
     table = Table("label", "cases", "Dice per case", "HD95 mm", "NSD")
     for label, rows in frame.groupby("label"):

@@ -20,7 +20,7 @@ LEARNING, MACHINE = "Training", "Machine"
 
 
 def train(
-    data_dir: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="Folder in the Decathlon layout.")],
+    data_dir: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="Folder in Decathlon or ACDC layout.")],
     run_dir: Annotated[Path, typer.Option("-o", "--output", metavar="RUN_DIR", help="Folder of the run.")],
     profile: ProfileOption = "colab",
     resume: Annotated[

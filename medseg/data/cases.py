@@ -1,7 +1,7 @@
 """Cases in memory, normalised, ready to be cut: the training feed and what inference reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from medseg.config import AugmentConfig, ModelConfig
-from medseg.data.catalog import DatasetCard
+from medseg.data.catalog import Case, DatasetCard
 from medseg.data.checks import check_pair
-from medseg.data.layouts import Case
 from medseg.data.transforms import augmented, normalise
 from medseg.data.volume import Volume, read
 from medseg.data.windows import WindowIndex, cut
@@ -48,7 +47,7 @@ class LoadedCase:
 
 def load_case(case: Case, card: DatasetCard) -> LoadedCase:
     """Read one labelled case, checked against the card, and normalise it."""
-    volume = read(case.image, case.labels)
+    volume = replace(read(case.image, case.labels), spacing_known=card.spacing_known)
     check_pair(volume, card)
     assert volume.labels is not None
     image = torch.from_numpy(normalise(volume.array, card))

@@ -1,5 +1,7 @@
 """One card per data set: what it is, whom to cite, what its labels mean, how it is normalised."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +26,7 @@ class DatasetCard(BaseModel):
         normalise: by each volume's own percentiles, or by one fixed window.
         window: lower and upper end of the fixed window (HU), None for percentiles.
         split_sizes: cases for training, validation and test in the paper's split, None where none is stated.
+        spacing_known: False where the files at hand lost their voxel spacing: nothing is given in mm or ml.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +44,16 @@ class DatasetCard(BaseModel):
     normalise: Literal["percentile", "window"]
     window: tuple[float, float] | None
     split_sizes: tuple[int, int, int] | None
+    spacing_known: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a data set: its id, its image and, where they are public, its labels."""
+
+    id: str
+    image: Path
+    labels: Path | None
 
 
 _PHANTOM = DatasetCard(
@@ -74,6 +87,27 @@ DATASETS: dict[str, DatasetCard] = {
         normalise="percentile",
         window=None,
         split_sizes=(208, 39, 13),
+    ),
+    "ACDC": DatasetCard(
+        name="ACDC",
+        title="Cardiac cine MRI, end-diastole and end-systole (ACDC)",
+        source="Automated Cardiac Diagnosis Challenge, https://www.creatis.insa-lyon.fr/Challenge/acdc",
+        licence="CC BY-NC-SA 4.0",
+        citation=(
+            "Bernard et al., Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation"
+            " and Diagnosis: Is the Problem Solved?, IEEE Trans. Med. Imaging 37, 2514-2525 (2018)"
+        ),
+        md5=None,
+        modality="MRI",
+        channels=("MRI",),
+        labels={0: "background", 1: "right ventricle", 2: "myocardium", 3: "left ventricle"},
+        # Just above the in-plane edge of a voxel, 1.37 to 1.68 mm.
+        nsd_tolerance_mm=2.0,
+        # The paper's table calls ACDC CT and gives it the CT window; it is MRI without a fixed scale.
+        normalise="percentile",
+        window=None,
+        # 70, 10 and 20 patients with two frames each.
+        split_sizes=(140, 20, 40),
     ),
     "Phantom": _PHANTOM,
     "PhantomCT": _PHANTOM.model_copy(

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from medseg.data.catalog import DATASETS
+from medseg.data.layouts import LAYOUTS, layout_of
+from medseg.data.msd import is_msd
 from medseg.errors import InputError
 
 # The environment variable that names the folder with the data sets in it.
@@ -29,11 +31,12 @@ def find_dataset(name: str) -> Path:
             do=f"{_how_to_get(name)}; then set {VARIABLE} to the folder that holds {name}",
         )
     folder = Path(root).expanduser() / name
-    if not (folder / "dataset.json").is_file():
+    if layout_of(folder) is None:
+        wanted = LAYOUTS["ACDC" if name == "ACDC" else "Decathlon"].looks_like
         raise InputError(
             f"{name} is missing",
-            expected=f"{folder} with dataset.json, imagesTr and labelsTr",
-            got="a folder without dataset.json" if folder.is_dir() else "no such folder",
+            expected=f"{folder} with {wanted}",
+            got="a folder without these" if folder.is_dir() else "no such folder",
             do=_how_to_get(name),
         )
     return folder
@@ -86,7 +89,7 @@ def download(name: str, folder: Path, progress: bool = False) -> Path:
             DecathlonDataset.resource[name], archive, hash_val=card.md5, hash_type="md5", progress=progress
         )
         extractall(archive, work)
-        if not (work / name / "dataset.json").is_file():
+        if not is_msd(work / name):
             raise RuntimeError(f"the archive holds no {name}/dataset.json")
         os.replace(work / name, target)
     except (OSError, RuntimeError, ValueError, tarfile.TarError) as error:
@@ -106,6 +109,6 @@ def _how_to_get(name: str) -> str:
     card = DATASETS.get(name)
     if card is not None and card.md5 is not None:
         return f"medseg data download {name} FOLDER"
-    if card is not None:
+    if name.startswith("Phantom") and card is not None:
         return f"medseg data phantom FOLDER/{name} --cases 12 --seed 1"
-    return "fetch it from its publisher"
+    return f"fetch it from its publisher ({card.source})" if card else "fetch it from its publisher"

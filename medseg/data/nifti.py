@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,19 @@ _UNREADABLE = (
 )
 
 
+def stated_spacing(path: Path) -> tuple[float, ...]:
+    """Voxel size along the three stored axes as the header states it, in the file's unit; reads no voxel.
+
+    Raises:
+        InputError: not a NIfTI.
+    """
+    try:
+        header: Any = nib.load(path).header
+        return tuple(float(edge) for edge in header.get_zooms()[:3])
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
 def load_nifti(path: Path) -> tuple[np.ndarray, NativeSpace]:
     """Voxels as stored (x y z, or x y z c for 4D), with the file's scaling applied, and the native space.
 
@@ -31,12 +45,7 @@ def load_nifti(path: Path) -> tuple[np.ndarray, NativeSpace]:
         voxels = np.asanyarray(image.dataobj)
         image.header.get_xyzt_units()
     except _UNREADABLE as error:
-        raise InputError(
-            f"{path} cannot be read as NIfTI",
-            expected="a whole .nii or .nii.gz file",
-            got=f"{type(error).__name__}: {error}",
-            do="copy or download the file again; other formats go in as .mha, .nrrd or a DICOM folder",
-        ) from error
+        raise _unreadable(path, error) from error
     if voxels.dtype.kind not in "biuf":
         raise InputError(
             f"the voxels of {path} are not plain numbers",
@@ -61,6 +70,15 @@ def load_nifti(path: Path) -> tuple[np.ndarray, NativeSpace]:
         )
     x, y, z = voxels.shape[:3]
     return voxels, from_nifti(image.header, affine, (x, y, z))
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be read as NIfTI",
+        expected="a whole .nii or .nii.gz file",
+        got=f"{type(error).__name__}: {error}",
+        do="copy or download the file again; other formats go in as .mha, .nrrd or a DICOM folder",
+    )
 
 
 def _open(path: Path) -> nib.Nifti1Image:

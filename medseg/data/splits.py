@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,6 +23,11 @@ MSD_CASES = {
     "Task10_Colon": 126,
 }
 
+# TransSeg's released code: the patients of ACDC that it validates and tests on (its ACDC_dataset.json).
+ACDC_TEST_PATIENTS = (2, 3, 8, 9, 12, 14, 17, 24, 42, 48, 49, 53, 55, 64, 67, 79, 81, 88, 92, 95)
+# One in eight of the other patients validates: 10 of 80, as the paper has it.
+ACDC_VALIDATION_SHARE = 8
+
 
 @dataclass(frozen=True)
 class Split:
@@ -36,6 +42,11 @@ class Split:
         """Hex sha256 of the split as canonical JSON: the same ids in the same order give the same digest."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_cases(case_ids: Sequence[str], dataset: str, seed: int = 1234) -> Split:
+    """The split of a data set by its own rule: `acdc_split` for ACDC, `msd_split` for all others."""
+    return acdc_split(case_ids, seed) if dataset == "ACDC" else msd_split(case_ids, dataset, seed)
 
 
 def msd_split(case_ids: Sequence[str], task: str, seed: int = 1234) -> Split:
@@ -73,6 +84,42 @@ def msd_split(case_ids: Sequence[str], task: str, seed: int = 1234) -> Split:
     first = min(int(0.8 * n), n - 2)
     second = min(max(int(0.95 * n), first + 1), n - 1)
     return Split(tuple(shuffled[:first]), tuple(shuffled[first:second]), tuple(shuffled[second:]))
+
+
+def acdc_split(case_ids: Sequence[str], seed: int = 1234) -> Split:
+    """Split ACDC by patients: the paper's 20 test patients, and the other 80 shuffled into 70 and 10.
+
+    Both frames of a patient are in the same part, in the order of their numbers; the order of `case_ids` has
+    no effect. The paper states 70, 10 and 20 patients, but its code trains on 80 and chooses the epoch on
+    the patients it tests on. Here the validation patients are taken from the 80, and the test patients are
+    used for nothing else. The paper does not say which 10 it had.
+
+    Args:
+        case_ids: frames, `patient001_frame01` for example, without repeats.
+        seed: of the shuffle of patients.
+
+    Raises:
+        InputError: a case twice, another kind of name, or a part that would be empty.
+    """
+    frames: dict[int, list[str]] = {}
+    for case_id in sorted(set(case_ids)):
+        if match := re.fullmatch(r"patient(\d{3})_frame\d+", case_id):
+            frames.setdefault(int(match[1]), []).append(case_id)
+    test = [patient for patient in frames if patient in ACDC_TEST_PATIENTS]
+    rest = [patient for patient in frames if patient not in ACDC_TEST_PATIENTS]
+    # Repeats and other names are not among the frames.
+    if sum(map(len, frames.values())) != len(case_ids) or not test or len(rest) < 2:
+        raise InputError(
+            "ACDC cannot be split",
+            expected="frames like patient001_frame01, each once; of patients "
+            f"{', '.join(map(str, ACDC_TEST_PATIENTS))} (test) at least one, of the others at least two",
+            got=f"{len(case_ids)} cases, {len(test)} test patients and {len(rest)} others",
+            do="add patients, or remove the repeats",
+        )
+    random.Random(seed).shuffle(rest)
+    cut = len(rest) - max(1, len(rest) // ACDC_VALIDATION_SHARE)
+    parts = (rest[:cut], rest[cut:], test)
+    return Split(*(tuple(frame for patient in part for frame in frames[patient]) for part in parts))
 
 
 def _shared_order(task: str, seed: int) -> list[int]:

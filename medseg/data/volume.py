@@ -23,6 +23,7 @@ class Volume:
         affine: 4x4 float64, from canonical x, y, z (that is w, h, d) voxel indices to RAS millimetres.
         native: the grid of the source file, for writing back.
         name: file name without its suffix, or the name of the DICOM folder.
+        spacing_known: False where the card of the data set says that the file's spacing was lost.
     """
 
     array: np.ndarray
@@ -30,10 +31,13 @@ class Volume:
     affine: np.ndarray
     native: NativeSpace
     name: str
+    spacing_known: bool = True
 
     @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between voxel centres in millimetres, in D, H, W order."""
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Distance between voxel centres in millimetres, in D, H, W order; None where it is not known."""
+        if not self.spacing_known:
+            return None
         x, y, z = nib.affines.voxel_sizes(self.affine)
         return float(z), float(y), float(x)
 

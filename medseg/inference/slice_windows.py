@@ -1,6 +1,6 @@
 """Whole-volume inference over slice windows: batched, under autocast, stacked on the native grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -14,6 +14,11 @@ from medseg.segmenter import Segmenter
 from medseg.training.precision import PrecisionPlan, plan
 
 BATCH = 16
+
+# Slice numbers (B, slices) of windows, with the windows or with their logits (B, K, H, W) or (B, K, D, H, W).
+Answers = tuple[Tensor, Tensor]
+# Slice numbers (N) and their final logits (N, K, H, W) at the native plane.
+Scored = tuple[list[int], Tensor]
 
 
 def predict(
@@ -29,6 +34,9 @@ def predict(
     section 3.1). One that predicts all slices of a window is asked at overlapping windows, and the
     logits of a slice are summed. Logits are resized to the native plane before the argmax.
 
+    Beside the volume and the answer, memory holds the logits of one batch at the network's size, and at the
+    native size those of one batch (centre) or of one window and the slices that later windows add to (all).
+
     Args:
         segmenter: in evaluation mode, on the device to use.
         image: float32 (C, D, H, W).
@@ -37,17 +45,15 @@ def predict(
         batch: windows a forward pass.
     """
     chosen, device = precision or plan("auto", segmenter), next(segmenter.parameters()).device
-    n_slices, plane = image.shape[1], image.shape[2:]
-    votes = torch.zeros(n_slices, model.classes, *plane)
+    plane, classes = image.shape[2:], np.empty(image.shape[1:], np.uint8)
     autocast = torch.autocast(device.type, dtype=chosen.dtype, enabled=chosen.dtype != torch.float32)
     with torch.inference_mode(), autocast:
-        for windows, predicted in _batches(segmenter.target, image, model, batch):
-            logits = segmenter(windows.to(device))
-            if segmenter.target == "all":
-                logits = logits.transpose(1, 2).flatten(0, 1)
-            native = functional.interpolate(logits.float(), size=plane, mode="bilinear", antialias=True)
-            votes.index_add_(0, predicted, native.cpu())
-    return votes.argmax(1).to(torch.uint8).numpy()
+        windows = _batches(segmenter.target, image, model, batch)
+        asked = ((wanted, segmenter(stacks.to(device))) for wanted, stacks in windows)
+        for slices, logits in (_centres if segmenter.target == "center" else _sums)(asked, plane):
+            # The first of equal logits, as argmax has it; torch's argmax of a strided axis is slow on a CPU.
+            classes[slices] = logits.max(1).indices.to(torch.uint8).cpu().numpy()
+    return classes
 
 
 def window_centers(target: str, slices: int, n_slices: int) -> list[int]:
@@ -62,8 +68,8 @@ def window_centers(target: str, slices: int, n_slices: int) -> list[int]:
     return [*range(half, last, max(1, half)), max(half, last)]
 
 
-def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Windows (B, C, slices, px, px) and the slice number of every predicted slice."""
+def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iterator[Answers]:
+    """Slice numbers (B, slices) of the windows in order, and the windows (B, C, slices, px, px)."""
     n_slices = image.shape[1]
     centers = window_centers(target, model.slices, n_slices)
     for first in range(0, len(centers), batch):
@@ -72,5 +78,29 @@ def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iter
         # Neighbouring windows share slices: each slice is resampled once a batch.
         seen, position = wanted.unique(return_inverse=True)
         resized = resample(image[:, seen.to(image.device)], RESIZE_ONLY, model.image_px)
-        windows = resized[:, position.to(image.device)].transpose(0, 1)
-        yield windows, torch.tensor(chosen) if target == "center" else wanted.flatten()
+        yield wanted, resized[:, position.to(image.device)].transpose(0, 1)
+
+
+def _centres(answers: Iterable[Answers], plane: torch.Size) -> Iterator[Scored]:
+    """Centre slices of windows as they are predicted."""
+    for wanted, logits in answers:
+        yield wanted[:, wanted.shape[1] // 2].tolist(), _resized(logits, plane)
+
+
+def _sums(answers: Iterable[Answers], plane: torch.Size) -> Iterator[Scored]:
+    """Every slice with the sum of its logits over windows, as soon as no later window adds to it."""
+    held: dict[int, Tensor] = {}
+    for wanted, logits in answers:
+        for slices, window in zip(wanted.tolist(), logits, strict=True):
+            # Windows stand in order: no later one reaches below the first slice of this one.
+            for whole in [d for d in held if d < slices[0]]:
+                yield [whole], held.pop(whole)[None]
+            for d, found in zip(slices, _resized(window.transpose(0, 1), plane), strict=True):
+                held[d] = held[d] + found if d in held else found
+    for d, summed in held.items():
+        yield [d], summed[None]
+
+
+def _resized(logits: Tensor, plane: torch.Size) -> Tensor:
+    """Logits (N, K, h, w) at the native plane, in float32."""
+    return functional.interpolate(logits.float(), size=plane, mode="bilinear", antialias=True)

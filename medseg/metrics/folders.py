@@ -20,6 +20,7 @@ def evaluate_folders(
     ref_dir: Path,
     labels: Mapping[int, str] | None = None,
     tolerance_mm: float = 1.0,
+    spacing_known: bool = True,
 ) -> pd.DataFrame:
     """Score every prediction in a folder against the reference of the same name.
 
@@ -31,6 +32,7 @@ def evaluate_folders(
         ref_dir: Folder of reference label maps.
         labels: Labels of the data set; None takes all labels found in the references, background excluded.
         tolerance_mm: Tolerance of the NSD in mm.
+        spacing_known: False for files that lost their voxel spacing: nothing is given in mm or ml.
 
     Returns:
         One row per case and label, sorted by case; the columns are the fields of `CaseScore`, None as NaN.
@@ -47,10 +49,14 @@ def evaluate_folders(
             got="none in the references" if labels is None else "none in labels",
             do="pass the labels of the data set, or check the reference folder",
         )
-    scores = [row for name, pred, ref in pairs for row in _score(name, pred, ref, wanted, tolerance_mm)]
+    scores = [
+        row
+        for name, pred, ref in pairs
+        for row in _score(name, pred, ref, wanted, tolerance_mm, spacing_known)
+    ]
     frame = pd.DataFrame([row.model_dump() for row in scores], columns=list(CaseScore.model_fields))
     # A column that holds only None would otherwise be of type object.
-    return frame.astype({"dice": float, "hd95_mm": float, "nsd": float})
+    return frame.astype(dict.fromkeys(("dice", "hd95_mm", "nsd", "volume_ml", "reference_ml"), float))
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
@@ -63,7 +69,9 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
     write_atomic(Path(path), frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _score(name: str, pred: Path, ref: Path, labels: list[int], tolerance_mm: float) -> list[CaseScore]:
+def _score(
+    name: str, pred: Path, ref: Path, labels: list[int], tolerance_mm: float, spacing_known: bool
+) -> list[CaseScore]:
     predicted, reference = read_labels(pred), read_labels(ref)
     _check_grid(predicted, reference, pred, ref)
     try:
@@ -72,7 +80,7 @@ def _score(name: str, pred: Path, ref: Path, labels: list[int], tolerance_mm: fl
             predicted.array[0],
             reference.array[0],
             labels,
-            reference.spacing_mm,
+            reference.spacing_mm if spacing_known else None,
             tolerance_mm,
         )
     except InputError as error:
@@ -136,7 +144,7 @@ def _check_grid(predicted: Volume, reference: Volume, pred: Path, ref: Path) -> 
             got=f"{predicted.array.shape[1:]} in {pred}",
             do="export the prediction in the space of its own image",
         )
-    limit = GRID_TOLERANCE * min(reference.spacing_mm)
+    limit = GRID_TOLERANCE * float(np.linalg.norm(reference.affine[:3, :3], axis=0).min())
     # Affines map x y z indices, the reverse of D H W.
     shift = corner_distance(reference.array.shape[:0:-1], predicted.affine, reference.affine)
     if shift > limit:

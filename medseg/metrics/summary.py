@@ -21,8 +21,8 @@ class LabelSummary(BaseModel):
     """One label over all cases.
 
     `n` rows in all; `n_both_empty` of them have no Dice and no NSD, `n_no_distance` have no HD95 (one or
-    both maps lack the label). `mean_*` are over the remaining rows, None if none remain. `pooled_dice` is
-    over all rows.
+    both maps lack the label, or the spacing of the case is not known). `mean_*` are over the remaining rows,
+    None if none remain. `pooled_dice` is over all rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

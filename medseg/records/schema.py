@@ -15,7 +15,8 @@ RUN_ID_LENGTH = 16
 # Column order of the per-case rows: short rows keep a record small enough to read and to diff.
 COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "volume_ml", "reference_ml", "tp", "fp", "fn")
 Part = Literal["validation", "test"]
-Row = tuple[str, int, float | None, float | None, float | None, float, float, int, int, int]
+# case and label; five scores, of which all but dice are null where the voxel spacing is not known; counts.
+Row = tuple[str, int, float | None, float | None, float | None, float | None, float | None, int, int, int]
 
 
 class Identity(Frozen):

@@ -12,8 +12,8 @@ from medseg.config import RunConfig
 from medseg.data import cache
 from medseg.data.cases import load_case, to_label_values
 from medseg.data.catalog import DatasetCard
-from medseg.data.layouts import Case, read_msd
-from medseg.data.splits import Split, msd_split
+from medseg.data.layouts import Case, read_folder
+from medseg.data.splits import Split, split_cases
 from medseg.errors import OutOfMemory
 from medseg.inference.slice_windows import predict
 from medseg.metrics.case import CaseScore, score_case
@@ -40,11 +40,10 @@ class Data:
 
 
 def open_data(folder: Path, split_seed: int) -> Data:
-    """Read the layout and split it by the paper's rule."""
-    card, cases = read_msd(folder)
-    return Data(
-        card, {case.id: case for case in cases}, msd_split([c.id for c in cases], card.name, split_seed)
-    )
+    """Read a folder, whatever its layout, and split it by the paper's rule."""
+    card, cases = read_folder(folder)
+    split = split_cases([case.id for case in cases], card.name, split_seed)
+    return Data(card, {case.id: case for case in cases}, split)
 
 
 def run_one(

@@ -32,6 +32,19 @@ def test_hippocampus_is_as_published():
     assert card.licence == "CC BY-SA 4.0" and card.nsd_tolerance_mm == 1.0
 
 
+def test_acdc_is_as_published():
+    card = DATASETS["ACDC"]
+    assert list(card.labels) == [0, 1, 2, 3] and card.labels[1] == "right ventricle"
+    # TransSeg, Table 1: 70, 10 and 20 patients, of two frames each.
+    assert card.split_sizes == (2 * 70, 2 * 10, 2 * 20)
+    assert (card.modality, card.normalise, card.licence) == ("MRI", "percentile", "CC BY-NC-SA 4.0")
+
+
+def test_a_card_written_before_spacing_known_is_read():
+    card = DATASETS["Phantom"]
+    assert type(card)(**card.model_dump(exclude={"spacing_known"})) == card and card.spacing_known
+
+
 def test_cards_do_not_change_and_know_their_fields():
     card = DATASETS["Phantom"]
     with pytest.raises(ValidationError):

@@ -95,7 +95,7 @@ def test_an_archive_without_the_data_set_is_refused(served, tmp_path, monkeypatc
     assert names(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize("name", ["Task99_Nothing", "Phantom"])
+@pytest.mark.parametrize("name", ["Task99_Nothing", "Phantom", "ACDC"])
 def test_names_without_a_download_are_refused(name, tmp_path):
     assert "Task04_Hippocampus" in refused("no download", download, name, tmp_path).expected
 
@@ -106,5 +106,14 @@ def test_find_says_how_to_get_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSEG_DATA", str(tmp_path))
     assert refused("missing", find_dataset, NAME).got == "no such folder"
     (tmp_path / NAME).mkdir()
-    assert "without dataset.json" in refused("missing", find_dataset, NAME).got
+    missing = refused("missing", find_dataset, NAME)
+    assert "without" in missing.got and "dataset.json" in missing.expected
     assert "data phantom" in refused("missing", find_dataset, "Phantom").do
+    acdc = refused("missing", find_dataset, "ACDC")
+    assert "creatis" in acdc.do and "patient001" in acdc.expected
+
+
+def test_find_takes_every_layout(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSEG_DATA", str(tmp_path))
+    (tmp_path / "ACDC" / "training" / "patient001").mkdir(parents=True)
+    assert find_dataset("ACDC") == tmp_path / "ACDC"

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from medseg.data.splits import MSD_CASES, Split, msd_split
+from medseg.data.splits import MSD_CASES, Split, acdc_split, msd_split, split_cases
 from medseg.errors import InputError
 
 # TransSeg, Table 1: training, validation, test.
@@ -84,3 +86,63 @@ def test_the_plain_rule_holds_where_it_leaves_no_part_empty():
 def test_too_few_or_repeated_cases_are_refused(cases):
     with pytest.raises(InputError, match="cannot be split"):
         msd_split(cases, "Phantom")
+
+
+# TransSeg's released code, src/data/acdc/ACDC_dataset.json: the patients of its only other part.
+ACDC_TEST = {2, 3, 8, 9, 12, 14, 17, 24, 42, 48, 49, 53, 55, 64, 67, 79, 81, 88, 92, 95}
+
+
+def acdc_frames(patients=range(1, 101)):
+    return [f"patient{number:03d}_frame{frame:02d}" for number in patients for frame in (1, 4 + number % 9)]
+
+
+def patients(part):
+    return {int(name[7:10]) for name in part}
+
+
+def test_acdc_has_the_papers_sizes_and_its_test_patients():
+    split = acdc_split(acdc_frames())
+    assert sizes(split) == (140, 20, 40)
+    assert [len(patients(part)) for part in (split.train, split.validation, split.test)] == [70, 10, 20]
+    assert patients(split.test) == ACDC_TEST
+
+
+@given(st.integers(0, 2**32))
+def test_both_frames_of_a_patient_stay_together(seed):
+    split = acdc_split(acdc_frames(), seed)
+    train, validation, test = map(patients, (split.train, split.validation, split.test))
+    assert not train & validation and not (train | validation) & ACDC_TEST and test == ACDC_TEST
+    for part in (split.train, split.validation, split.test):
+        assert [name[:10] for name in part[::2]] == [name[:10] for name in part[1::2]]
+    assert sorted(split.train + split.validation + split.test) == sorted(acdc_frames())
+
+
+def test_the_order_of_acdc_is_the_seeds_alone():
+    split = acdc_split(acdc_frames())
+    assert split == acdc_split(acdc_frames()[::-1]) == split_cases(acdc_frames(), "ACDC")
+    assert split.digest == "f1a598ea2735ac228608f6add80175fccccc806b98d2edad1e9609db21c2ff86"
+    assert split.validation != acdc_split(acdc_frames(), seed=1).validation
+
+
+def test_a_part_of_acdc_can_be_split():
+    assert sizes(acdc_split(acdc_frames([1, 2, 4]))) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        [],
+        acdc_frames([1, 4]),
+        acdc_frames([2, 3]),
+        acdc_frames([1, 2]),
+        acdc_frames([1, 2, 4]) + acdc_frames([1]),
+        [*acdc_frames([1, 2, 4]), "case_7"],
+    ],
+)
+def test_acdc_without_a_part_or_with_other_names_is_refused(cases):
+    with pytest.raises(InputError, match="cannot be split"):
+        acdc_split(cases)
+
+
+def test_every_other_data_set_is_split_as_the_decathlon():
+    assert split_cases(ids(30), "Phantom", 7) == msd_split(ids(30), "Phantom", 7)

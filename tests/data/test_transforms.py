@@ -89,6 +89,53 @@ def test_resampling_is_torch_grid_sample(zoom, center_hw, flip_hw, nearest):
     torch.testing.assert_close(ours.flatten(0, 1)[None].double(), theirs + outside, rtol=0, atol=2e-6)
 
 
+PLANES = [
+    RESIZE_ONLY,
+    PlaneMap(zoom=1.7, center_hw=(0.23, -0.31), flip_hw=(True, False)),
+    PlaneMap(zoom=0.6, flip_hw=(False, True), quarter_turns=3),
+    PlaneMap(zoom=1.3, center_hw=(-0.9, 0.4), quarter_turns=2),
+]
+
+
+def by_products(source, plane, size_px, nearest):
+    """Resampling with the matrices written out."""
+    rows, columns = (
+        axis_weights(n, size_px, plane.zoom, center, flip, nearest)
+        for n, center, flip in zip(source.shape[-2:], plane.center_hw, plane.flip_hw, strict=True)
+    )
+    outside = 0.0 if nearest else LOW
+    return (rows @ (source - outside) @ columns.T + outside).rot90(plane.quarter_turns, (-2, -1))
+
+
+# Hippocampus at 160 and 96 px, and a plane just below the bound.
+@pytest.mark.parametrize(("shape", "size_px"), [((50, 35), 160), ((47, 41), 96), ((255, 255), 255)])
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("nearest", [False, True])
+def test_small_planes_are_the_products_bit_for_bit(plane, shape, size_px, nearest):
+    source = window(*shape)
+    assert torch.equal(
+        resample(source, plane, size_px, nearest), by_products(source, plane, size_px, nearest)
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "size_px"), [((256, 216), 224), ((300, 1), 8), ((40, 33), 256), ((261, 300), 270)]
+)
+@pytest.mark.parametrize("plane", PLANES)
+def test_large_planes_are_the_products_within_rounding(plane, shape, size_px):
+    source, labels = window(*shape), label_map(*shape)
+    ours, theirs = resample(source, plane, size_px), by_products(source, plane, size_px, nearest=False)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    assert torch.equal(resample(labels, plane, size_px, True), by_products(labels, plane, size_px, True))
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_a_large_plane_that_keeps_its_size_is_the_product_exactly(nearest):
+    source = label_map(260, 260) if nearest else window(260, 260)
+    ours = resample(source, RESIZE_ONLY, 260, nearest)
+    assert torch.equal(ours, by_products(source, RESIZE_ONLY, 260, nearest))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16, 35])
 def test_same_size_is_the_identity(size):
     image = window(size, size)

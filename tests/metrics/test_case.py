@@ -39,6 +39,18 @@ def test_one_side_empty():
     assert row.volume_ml > 0 and row.reference_ml == 0
 
 
+def test_without_spacing_only_counts_and_dice_are_given():
+    rows, with_mm = (score_case("x", *pair(), LABELS, spacing, 1.0) for spacing in (None, SPACING))
+    for row, known in zip(rows, with_mm, strict=True):
+        assert (row.label, row.dice, row.tp, row.fp, row.fn) == (
+            known.label, known.dice, known.tp, known.fp, known.fn,
+        )  # fmt: skip
+        assert row.hd95_mm is row.nsd is row.volume_ml is row.reference_ml is None
+        assert CaseScore.model_validate_json(row.model_dump_json()) == row
+    with pytest.raises(InputError, match="labels"):
+        score_case("x", *pair(), [2], None, 1.0)
+
+
 def test_perfect_prediction():
     _, ref = pair()
     row = score_case("x", ref, ref, [1], SPACING, 0.0)[0]

@@ -55,6 +55,14 @@ def test_the_references_scored_against_themselves_are_perfect(folders):
     assert (frame["dice"] == 1).all() and (frame["hd95_mm"] == 0).all() and (frame["nsd"] == 1).all()
 
 
+def test_files_that_lost_their_spacing_have_no_millimetres(folders):
+    pred, ref = folders
+    known, frame = evaluate_folders(pred, ref), evaluate_folders(pred, ref, spacing_known=False)
+    lost = ["hd95_mm", "nsd", "volume_ml", "reference_ml"]
+    assert frame[lost].isna().all(axis=None) and (frame.dtypes == known.dtypes).all()
+    pd.testing.assert_frame_equal(frame.drop(columns=lost), known.drop(columns=lost))
+
+
 def test_another_storage_order_of_the_same_grid_is_the_same_case(folders, tmp_path):
     _, ref = folders
     for path in ref.iterdir():

@@ -51,6 +51,15 @@ def test_the_overall_mean_is_over_cases_of_the_mean_over_labels():
     assert summary.mean_pooled_dice == pytest.approx((180 / 204 + 0.5) / 2)
 
 
+def test_rows_without_spacing_have_dice_and_no_distance():
+    unknown = {"hd95_mm": None, "nsd": None, "volume_ml": None, "reference_ml": None}
+    rows = [known.model_copy(update=unknown) for known in ROWS]
+    summary, known = summarise(rows), summarise(ROWS)
+    assert (summary.mean_dice, summary.mean_pooled_dice) == (known.mean_dice, known.mean_pooled_dice)
+    assert summary.mean_hd95_mm is summary.mean_nsd is None
+    assert [label.n_no_distance for label in summary.labels] == [3, 3]
+
+
 def test_pooled_and_per_case_agree_when_the_cases_have_equal_counts():
     rows = [row(case, label, 6, 2, 1) for case in "abc" for label in (1, 2)]
     summary = summarise(rows)

@@ -1,5 +1,7 @@
 """A record says enough to recompute its own name and every score, and nothing about who ran it."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from pydantic import ValidationError
 
 from medseg.config import RunConfig
 from medseg.metrics.case import CaseScore
+from medseg.records import store
 from medseg.records.schema import COLUMNS, RUN_ID_LENGTH, Record, row_of, run_id, thinned
 
 LOSSES = st.lists(st.floats(0, 10), max_size=400)
@@ -58,6 +61,21 @@ def test_rows_and_scores_are_the_same_thing():
     row = row_of(score)
     assert row == ("a", 1, 0.666667, None, 0.5, 1.25, 1, 1, 1, 0)
     assert dict(zip(COLUMNS, row, strict=True)) == score.model_dump() | {"dice": 0.666667}
+
+
+def test_a_case_without_spacing_is_a_row_with_nulls(tiny_run):
+    lost = {"hd95_mm": None, "nsd": None, "volume_ml": None, "reference_ml": None}
+    scores = [score.model_copy(update=lost) for score in tiny_run.record.scores("test")]
+    rows = {"test": [row_of(score) for score in scores]}
+    record = Record.model_validate(tiny_run.record.model_dump() | {"per_case": rows})
+    assert record.scores() == scores
+    assert Record.model_validate_json(store.to_json(record)) == record
+    assert all(row[3:7] == (None,) * 4 for row in record.per_case["test"])
+
+
+def test_records_of_results_keep_their_bytes():
+    paths = sorted((Path(__file__).parents[2] / "results").rglob("*.json"))
+    assert paths and all(store.to_json(store.read(path)) == path.read_text() for path in paths)
 
 
 def test_scores_of_the_named_parts(tiny_run):
