@@ -2,10 +2,12 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 from rich.live import Live
 from rich.table import Column, Table
 
@@ -55,29 +57,55 @@ def study_status(
         float | None, typer.Option("--watch", min=0.1, help="Draw the table again every so many seconds.")
     ] = None,
 ) -> None:
-    """Show every cell: the paper's number, status, seeds, what was measured, runs under way."""
+    """Show every cell: the paper's number, status, seeds, what was measured, runs under way.
+
+    NAME may be that of a group: `transseg` shows every study whose name begins with it.
+    """
+    from medseg.studies import study
+
+    looks = [partial(_look, study.load(member), profile, runs) for member in study.group(name) or [name]]
+    if as_json:
+        found = [
+            {"study": of.name, "profile": profile, "cells": [s.model_dump(mode="json") for s in states]}
+            for of, states in (look() for look in looks)
+        ]
+        print(json.dumps(found[0] if [name] == [each["study"] for each in found] else found, indent=1))
+        return
+    if watch_s is None:
+        for look in looks:
+            console.print(*_tables(profile, *look()))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            seen = [look() for look in looks]
+            live.update(Group(*(table for each in seen for table in _tables(profile, *each))), refresh=True)
+            if all(state.status == "done" for _, states in seen for state in states):
+                return
+            time.sleep(watch_s)
+
+
+def _look(asked: "Study", profile: str, runs: Path) -> tuple["Study", list["CellState"]]:
     from medseg.records import store
     from medseg.studies import status, study
 
-    found = study.load(name)
+    records = store.read_study(study.project_root() / "results", asked.name)
+    return asked, status.states(asked, records, profile, runs)
 
-    def look() -> list["CellState"]:
-        records = store.read_study(study.project_root() / "results", name)
-        return status.states(found, records, profile, runs)
 
-    states = look()
-    if as_json:
-        cells = [state.model_dump(mode="json") for state in states]
-        print(json.dumps({"study": name, "profile": profile, "cells": cells}, indent=1))
-        return
-    if watch_s is None:
-        console.print(_table(found, profile, states))
-        return
-    with Live(_table(found, profile, states), console=console, auto_refresh=False) as live:
-        while any(state.status != "done" for state in states):
-            time.sleep(watch_s)
-            states = look()
-            live.update(_table(found, profile, states), refresh=True)
+def _tables(profile: str, asked: "Study", states: list["CellState"]) -> list[Table]:
+    """One table for each table of the study: a cell stands in every one that shows it."""
+    if not asked.tables:
+        return [_table(asked, profile, states)]
+    of_cell = {state.cell: state for state in states}
+    parts = [asked.part(table.table) for table in asked.tables]
+    return [
+        _table(
+            part,
+            profile,
+            [of_cell[c.cell].model_copy(update={"paper_dice": c.paper_dice}) for c in part.cells],
+        )
+        for part in parts
+    ]
 
 
 def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
@@ -86,8 +114,8 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
     table = Table(Column("cell", no_wrap=True), "paper", "status", "seeds", "Dice", "95 % interval", "pooled")
     notes = ["\n".join(map(_said, state.underway)) or state.reason or "" for state in states]
     if any(notes):
-        table.add_column("under way")
-    table.title = f"{study.title}, profile {profile}: Dice in percent, per case and pooled"
+        table.add_column("note")
+    table.title = f"{study.title}, {study.dataset}, profile {profile}: Dice in percent, per case and pooled"
     for state, note in zip(states, notes, strict=True):
         seeds = f"{len(state.seeds_done)}/{len(state.seeds_wanted)}"
         row = [state.cell, cut(state.paper_dice), state.status, seeds]

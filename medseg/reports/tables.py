@@ -13,6 +13,7 @@ from medseg.studies.status import CellState, Measured, dice_by_case, states
 from medseg.studies.study import Study
 
 NOT_RUN = "not run"
+NO_SPACING = "no spacing"
 COST_COLUMNS = ["model", "HD95 mm", "undefined", "NSD", "train min", "s per case", "peak GB", "M parameters"]
 
 
@@ -73,10 +74,12 @@ def _dice(found: Measured) -> dict[str, str]:
 
 
 def _cost(found: Measured) -> dict[str, str]:
+    # NSD has a value wherever one map holds a label: without one, the files have no voxel spacing.
+    in_mm = found.nsd is not None
     return {
-        "HD95 mm": cut(found.hd95_mm),
-        "undefined": str(found.hd95_undefined),
-        "NSD": cut(100 * found.nsd),
+        "HD95 mm": cut(found.hd95_mm) if in_mm else NO_SPACING,
+        "undefined": str(found.hd95_undefined) if in_mm else "",
+        "NSD": cut(_percent(found.nsd)) if in_mm else NO_SPACING,
         "train min": cut(found.train_s / 60, 1),
         "s per case": cut(found.infer_s_per_case),
         "peak GB": cut(found.peak_bytes / 1e9, 1),

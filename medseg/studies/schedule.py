@@ -11,6 +11,7 @@ from medseg.errors import InputError, OutOfMemory
 from medseg.records import store
 from medseg.records.schema import Record
 from medseg.studies.fitted import fitted_to
+from medseg.studies.obstacle import lacks_weights
 from medseg.studies.study import Cell, Study
 
 if TYPE_CHECKING:  # asking what is missing takes no torch
@@ -74,6 +75,11 @@ def answering(
         return fitted_to(study.config(cell, seed, profile), card).digest() == record.config.digest()
 
     return [record for record in store.of_profile(records, profile) if answers(record)]
+
+
+def startable(study: Study, tasks: Iterable[Task], profile: str) -> list[Task]:
+    """The tasks whose weights are at hand, or may be fetched."""
+    return [t for t in tasks if lacks_weights(study.config(t.cell, t.seed, profile)) is None]
 
 
 def run_task(

@@ -47,7 +47,7 @@ def run_study(
         profile: budget.
         runs: parent of the run folders.
         data: the data set; None: phantoms at smoke, else found through MEDSEG_DATA.
-        cells: names, all where None.
+        cells: names; where None, all whose weights are at hand.
         seeds: only the first so many seeds.
         workers: processes of this machine.
         scheduler: address of a running Dask scheduler, whose workers see the same files.
@@ -65,10 +65,12 @@ def run_study(
     found = store.read_study(results, name)
     card = None
     if data is not None and profile != "smoke":
-        from medseg.data.layouts import read_msd
+        from medseg.data.layouts import read_folder
 
-        card = read_msd(data)[0]
+        card = read_folder(data)[0]
     lacking = schedule.missing(asked, found, profile, cells, seeds, card)
+    if not cells:
+        lacking = schedule.startable(asked, lacking, profile)
     tasks = as_tasks(asked, lacking, profile, root, runs, results, data, found)
     if not tasks:
         return []
@@ -96,7 +98,7 @@ def run_here(
         profile: budget.
         runs: parent of the run folders.
         data: the data set, or None.
-        cells: names, all where None.
+        cells: names; where None, all whose weights are at hand.
         seeds: only the first so many seeds.
         bar: given the title of a run, a context whose value is called after every training step.
         on_record: called with the record of a run that ended as it should.
@@ -113,6 +115,8 @@ def run_here(
     opened = open_data(folder, asked.config(asked.cells[0], asked.seeds[0], profile).data.split_seed)
     found = store.read_study(results, name)
     tasks = schedule.missing(asked, found, profile, cells, seeds, opened.card)
+    if not cells:
+        tasks = schedule.startable(asked, tasks, profile)
     outcomes = []
     for number, task in enumerate(tasks, start=1):
         title, begun = f"{task.cell.cell}, seed {task.seed}", time.monotonic()
@@ -154,7 +158,7 @@ def as_tasks(
     """
     if not lacking:
         return []
-    from medseg.encoders.checkpoints import WEIGHTS
+    from medseg.encoders.checkpoints import stated_sha256
     from medseg.studies.run import open_data
 
     folder = _data_folder(asked, profile, runs, data)
@@ -165,8 +169,7 @@ def as_tasks(
         config = asked.config(task.cell, task.seed, profile)
         opened = open_data(folder, config.data.split_seed)
         config = fitted_to(config, opened.card)
-        weights = WEIGHTS.get(config.model.weights or "")
-        sha256 = weights.sha256 if weights else None
+        sha256 = stated_sha256(config.model.weights)
         run_id = schema.run_id(config, opened.split.digest, sha256)
         args = (asked.name, task.cell.cell, task.seed, profile, places, env)
         # As `store.file_name` names the record.

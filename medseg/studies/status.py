@@ -11,6 +11,7 @@ from medseg.data.catalog import DatasetCard
 from medseg.metrics.statistics import bootstrap_interval
 from medseg.metrics.summary import case_means, summarise
 from medseg.records.schema import Record
+from medseg.studies.obstacle import lacks_data, lacks_weights
 from medseg.studies.schedule import Task, answering, folder_of
 from medseg.studies.study import Cell, Study
 from medseg.training.progress import look
@@ -25,7 +26,7 @@ class Measured(Frozen):
     """Means over seeds of one cell; Dice as a share of 1, the interval is over cases.
 
     `dice` is the mean over cases of the mean over labels; `dice_pooled` sums all voxels first. They are
-    never mixed.
+    never mixed. Distances are None where no case has one: no label was found, or no spacing is known.
     """
 
     cases: int
@@ -37,9 +38,9 @@ class Measured(Frozen):
     dice_pooled: float
     dice_per_label: dict[int, float]
     dice_per_seed: dict[int, float]
-    hd95_mm: float
+    hd95_mm: float | None
     hd95_undefined: int
-    nsd: float
+    nsd: float | None
     train_s: float
     infer_s_per_case: float
     peak_bytes: int
@@ -123,6 +124,8 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, ru
     status: Status = "done" if len(seeds) == len(study.seeds) else "partial" if done else "missing"
     if failed and not done:
         status = "failed"
+    config = study.config(cell, study.seeds[0], profile)
+    lacks = None if profile == "smoke" else lacks_data(config) or lacks_weights(config)
     recorded = {r.identity.seed for r in records}
     without = [seed for seed in study.seeds if seed not in recorded]
     return CellState(
@@ -134,7 +137,7 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, ru
         seeds_done=seeds,
         seeds_wanted=study.seeds,
         measured=measure(done) if done else None,
-        reason=failed[0].outcome.reason if failed else None,
+        reason=failed[0].outcome.reason if failed else None if status == "done" else lacks,
         underway=tuple(_underway(study, cell, profile, without, runs)) if runs else (),
     )
 
@@ -164,9 +167,9 @@ def measure(records: Sequence[Record]) -> Measured:
             for position, row in enumerate(both[0].labels)
         },
         dice_per_seed={r.identity.seed: _mean([s.mean_dice]) for r, s in zip(records, both, strict=True)},
-        hd95_mm=_mean(s.mean_hd95_mm for s in both),
+        hd95_mm=_mean_or_none(s.mean_hd95_mm for s in both),
         hd95_undefined=sum(label.n_no_distance for s in both for label in s.labels),
-        nsd=_mean(s.mean_nsd for s in both),
+        nsd=_mean_or_none(s.mean_nsd for s in both),
         train_s=_mean(r.cost.train_s for r in records),
         infer_s_per_case=_mean(r.cost.infer_s_per_case for r in records),
         peak_bytes=max(r.cost.peak_bytes for r in records),
@@ -176,5 +179,10 @@ def measure(records: Sequence[Record]) -> Measured:
 
 def _mean(values: Iterable[float | None]) -> float:
     """Mean of what is defined; NaN never reaches a record, but a page may show that nothing is defined."""
+    mean = _mean_or_none(values)
+    return float("nan") if mean is None else mean
+
+
+def _mean_or_none(values: Iterable[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else float("nan")
+    return float(np.mean(defined)) if defined else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from medseg.config import Frozen, RunConfig, merged, resolve
 from medseg.errors import InputError
@@ -31,6 +31,28 @@ class Cell(Frozen):
     paper_dice: float | None = None
 
 
+class Row(Frozen):
+    """One row of a table: a cell, and what the paper prints for it there."""
+
+    cell: str
+    paper_dice: float | None = None
+
+
+class TableOf(Frozen):
+    """A table of the paper, or one beyond it: some of the cells of a study, in its own order.
+
+    Attributes:
+        table: short name, such as "4a".
+        title: what it asks.
+        paper_table: where the paper prints it, and on what data.
+    """
+
+    table: str
+    title: str
+    paper_table: str
+    rows: tuple[Row, ...]
+
+
 class Reference(Frozen):
     """A number that is shown beside the table and not run here."""
 
@@ -39,9 +61,11 @@ class Reference(Frozen):
 
 
 class Study(Frozen):
-    """A table: its cells, its seeds, its data set.
+    """Cells that share a data set, seeds and a budget, and the tables that show them.
 
     Attributes:
+        base: the study whose fields hold where this one gives none: the same cells on another data set.
+        tables: a cell may stand in several; empty: one table of all cells.
         budgets: profile to nested changes that hold for all cells: a budget of the study's own.
     """
 
@@ -54,10 +78,40 @@ class Study(Frozen):
     cells: tuple[Cell, ...]
     budgets: dict[str, dict[str, Any]] = {}
     references: tuple[Reference, ...] = ()
+    base: str | None = None
+    tables: tuple[TableOf, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Study":
+        unknown = {row.cell for table in self.tables for row in table.rows} - {c.cell for c in self.cells}
+        if unknown:
+            raise ValueError(f"tables name cells that are not there: {', '.join(sorted(unknown))}")
+        return self
+
+    def part(self, table: str) -> "Study":
+        """The study as one of its tables: those cells, with the paper's numbers of that table.
+
+        Raises:
+            InputError: no such table.
+        """
+        known = {found.table: found for found in self.tables}
+        if table not in known:
+            raise InputError(
+                f"study {self.name} has no table of this name",
+                expected=" | ".join(known) or "no table: the study is one",
+                got=table,
+                do=f"see studies/{self.name}.yaml",
+            )
+        found, cells = known[table], {cell.cell: cell for cell in self.cells}
+        rows = (cells[row.cell].model_copy(update={"paper_dice": row.paper_dice}) for row in found.rows)
+        changes = {"title": found.title, "paper_table": found.paper_table, "cells": tuple(rows), "tables": ()}
+        return self.model_copy(update=changes)
 
     def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
-        """The configuration of one cell and seed at a profile."""
-        named = {"data": {"name": self.dataset}, "train": {"seed": seed}}
+        """The configuration of one cell and seed at a profile; smoke takes stand-in weights."""
+        named: dict[str, Any] = {"data": {"name": self.dataset}, "train": {"seed": seed}}
+        if profile == "smoke" and cell.changes.get("model", {}).get("weights"):
+            named["model"] = {"weights": "stand_in"}
         return resolve(profile, self.budgets.get(profile, {}), merged(cell.changes, named))
 
     def choose(self, names: list[str] | None) -> list[Cell]:
@@ -94,6 +148,12 @@ def names(root: Path | None = None) -> list[str]:
     return sorted(path.stem for path in ((root or project_root()) / "studies").glob("*.yaml"))
 
 
+def group(name: str, root: Path | None = None) -> list[str]:
+    """The studies of a name: the one that has it, or all of its group (`transseg`: `transseg_main`, ...)."""
+    known = names(root)
+    return [name] if name in known else [other for other in known if other.startswith(f"{name}_")]
+
+
 def load(name: str, root: Path | None = None) -> Study:
     """Read a study by name.
 
@@ -110,8 +170,11 @@ def load(name: str, root: Path | None = None) -> Study:
             do="see medseg study list; run it in the folder of the book",
         )
     try:
-        return Study.model_validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, ValidationError) as error:
+        fields = yaml.safe_load(path.read_text())
+        if isinstance(fields, dict) and (base := fields.get("base")):
+            fields = yaml.safe_load(path.with_name(f"{base}.yaml").read_text()) | fields
+        return Study.model_validate(fields)
+    except (yaml.YAMLError, ValidationError, OSError) as error:
         raise InputError(
             f"{path.name} does not describe a study",
             expected="the fields of medseg.studies.study.Study",
