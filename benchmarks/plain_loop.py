@@ -8,12 +8,13 @@ one epoch, no logger, progress bar, checkpoint or summary.
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import medseg.compat  # noqa: F401  isort: skip
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from monai.data import CacheDataset, DataLoader, set_track_meta
+from monai.data import CacheDataset, DataLoader, Dataset, set_track_meta
 from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
@@ -48,11 +49,32 @@ def train_plainly(
 ) -> None:
     """Train the network of `config` for `config.train.steps` steps with Trainer and CacheDataset.
 
-    Turns MONAI's meta tensors off for the whole process, as its documentation advises for speed.
-
     Args:
         config: a run of a network that predicts the centre slice of single-channel windows.
         cases: files of the training cases.
+        precision: Lightning's name of it.
+        workers: processes of the data loader.
+        on_step: called after every step with its number, from 1.
+    """
+    files = [{IMAGE: str(case.image), LABEL: str(case.labels)} for case in cases]
+    make = partial(CacheDataset, files, transforms(config), progress=False)
+    train_on(make, config, precision, workers, on_step)
+
+
+def train_on(
+    make: Callable[[], Dataset],
+    config: RunConfig,
+    precision: str,
+    workers: int,
+    on_step: Callable[[int], None],
+) -> None:
+    """Train the network of `config` with Trainer on the windows of a MONAI data set.
+
+    Turns MONAI's meta tensors off for the whole process, as its documentation advises for speed.
+
+    Args:
+        make: gives the data set, whose items have an image (slices, H, W) and a label (1, H, W).
+        config: a run of a network that predicts the centre slice of single-channel windows.
         precision: Lightning's name of it.
         workers: processes of the data loader.
         on_step: called after every step with its number, from 1.
@@ -62,11 +84,7 @@ def train_plainly(
     set_track_meta(False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the two libraries say about their own future
-        data = CacheDataset(
-            [{IMAGE: str(case.image), LABEL: str(case.labels)} for case in cases],
-            transforms(config),
-            progress=False,
-        )
+        data = make()
         loader = DataLoader(
             data,
             batch_size=train.batch,

@@ -55,7 +55,10 @@ Key = Hashable
 
 
 class Side(Frozen):
-    """What one process does; `workers` and a `precision` (Lightning's name) are for the plain loop."""
+    """What one process does; `workers` and a `precision` (Lightning's name) are for the plain loop.
+
+    `slices_in` is the folder with one file a slice that the pipeline of TransSeg's code reads.
+    """
 
     config: RunConfig
     card: DatasetCard
@@ -64,6 +67,7 @@ class Side(Frozen):
     warm: int
     workers: int | None = None
     precision: str | None = None
+    slices_in: Path | None = None
 
 
 class Measured(Frozen):
@@ -84,7 +88,7 @@ def run(options: Options) -> list[Row]:
         config = resolve("colab", {"model": changes, "train": train})
         ours = Side(config=config, card=card, cases=tuple(cases), threads=torch.get_num_threads(), warm=warm)
         chosen = plan(config.train.precision, build(config.model, seed=1)[0])
-        choices = _loader_processes(options.quick)
+        choices = loader_processes(options.quick)
         plain: dict[Key, Side] = {
             (precision, workers): ours.model_copy(update={"precision": precision, "workers": workers})
             for precision in (chosen.fabric, DEFAULT_PRECISION)
@@ -121,7 +125,7 @@ def _extent(quick: bool) -> tuple[int, int, int]:
     return (1, 2, 1) if quick else (3, 20, 3)
 
 
-def _loader_processes(quick: bool) -> tuple[int, ...]:
+def loader_processes(quick: bool) -> tuple[int, ...]:
     """Numbers of loader processes the plain loop is tried with; the better median counts."""
     if quick:
         return (0,)
@@ -225,6 +229,11 @@ def measure(side: Side) -> Measured:
 
 
 def _train(side: Side, on_step: Callable[[int], None]) -> None:
+    if side.slices_in is not None:
+        from benchmarks.official_pipeline import train_officially
+
+        train_officially(side.config, side.slices_in, side.workers or 0, on_step)
+        return
     if side.precision is not None:
         from benchmarks.plain_loop import train_plainly  # Lightning's Trainer: not in our own side's memory
 
