@@ -60,6 +60,7 @@ class ModelConfig(Frozen):
         weights: key of WEIGHTS, "stand_in", or None.
         inflation: key of RULES: how 2D weights become 3D weights.
         slices: depth of the window; stride: step between them in slices of the volume.
+        intensity: the range that the network sees; the paper states -1 to 1, its code takes 0 to 1.
         decoder: key of DECODERS.
         target: the slices that are predicted: the centre of the window, or all of it.
         mixing: where slices meet: in the patch embedding, or in attention (medseg.encoders.volume_tokens).
@@ -69,6 +70,7 @@ class ModelConfig(Frozen):
     encoder: str = "vit_tiny_patch16_224"
     weights: str | None = "vit_tiny_augreg"
     inflation: Literal["center", "average", "linear", "variance", "rgb", "random"] = "center"
+    intensity: tuple[float, float] = (-1.0, 1.0)
     decoder: Literal["upernet", "setr_pup", "conv_trans", "unet"] = "upernet"
     target: Literal["center", "all"] = "center"
     mixing: Literal["patch", "joint", "cycle"] = "patch"
@@ -92,9 +94,14 @@ class ModelConfig(Frozen):
 
 
 class AugmentConfig(Frozen):
-    """Training transforms of TransSeg, Table 6. Zoom acts in the plane; probabilities are per window."""
+    """Training transforms of TransSeg, Table 6. Zoom acts in the plane; probabilities are per window.
+
+    With `depth_zoom` it acts on depth as well, by the same factor, as in the code of the paper: the centre
+    slice may then be an interpolated one, or lie between empty ones.
+    """
 
     zoom: tuple[float, float] = (0.5, 2.0)
+    depth_zoom: bool = False
     flip_p: float = 0.1
     rotate90_p: float = 0.1
     shift: float = 0.1

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import medseg.compat  # noqa: F401  isort: skip
 from medseg.config import ModelConfig
+from medseg.data.transforms import HIGH, LOW
 from medseg.decoders import DECODERS
 from medseg.decoders.unet3d import MULTIPLE as UNET3D_MULTIPLE
 from medseg.decoders.unet3d import UNet3D
@@ -32,16 +33,23 @@ class Segmenter(nn.Module):
     Attributes:
         target: "center" gives logits (B, classes, H, W) of the centre slice, "all" (B, classes, D, H, W).
         parts: name of a part to module, in the order of the forward pass.
+        intensity: range that the parts see; windows come in the range of medseg.data.transforms.
     """
 
-    def __init__(self, parts: dict[str, nn.Module], target: Target):
+    def __init__(
+        self, parts: dict[str, nn.Module], target: Target, intensity: tuple[float, float] = (LOW, HIGH)
+    ):
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         self.target: Target = target
+        self.intensity = intensity
 
     def forward(self, windows: Windows) -> Tensor:
         """Logits of the windows."""
         value: Tensor | list[Tensor] = windows
+        if self.intensity != (LOW, HIGH):
+            low, high = self.intensity
+            value = low + (high - low) / (HIGH - LOW) * (windows - LOW)
         for part in self.parts.values():
             value = part(value)
         assert isinstance(value, Tensor)
@@ -104,7 +112,7 @@ def _vit_upernet(config: ModelConfig) -> Segmenter:
     parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes, encoder.strides)
     if every:
         parts["slices"] = SliceLogits(config.slices)
-    return Segmenter(parts, config.target)
+    return Segmenter(parts, config.target, config.intensity)
 
 
 def _unet3d(config: ModelConfig) -> Segmenter:
@@ -115,7 +123,8 @@ def _unet3d(config: ModelConfig) -> Segmenter:
             got=f"{config.slices} slices of {config.image_px} px",
             do="set slices and image_px",
         )
-    return Segmenter({"unet": UNet3D(config.in_channels, config.classes)}, target="all")
+    parts: dict[str, nn.Module] = {"unet": UNet3D(config.in_channels, config.classes)}
+    return Segmenter(parts, "all", config.intensity)
 
 
 NETWORKS: dict[str, Callable[[ModelConfig], Segmenter]] = {"vit_upernet": _vit_upernet, "unet3d": _unet3d}

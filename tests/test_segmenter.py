@@ -176,3 +176,14 @@ def test_attention_by_products_is_attention():
     segmenter.attend_by_products()
     assert not any(block.fused_attn for block in blocks)
     assert torch.allclose(segmenter(windows), fused, atol=1e-5)
+
+
+def test_the_range_that_the_network_sees():
+    config = TINY["vit_upernet"]
+    usual, other = (
+        build(config.model_copy(update={"intensity": ends}), seed=0)[0].eval()
+        for ends in ((-1.0, 1.0), (0.0, 1.0))
+    )
+    windows = windows_of(config)
+    assert not torch.equal(usual(windows), other(windows))
+    torch.testing.assert_close(other(windows), usual((windows + 1) / 2))

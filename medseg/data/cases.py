@@ -108,10 +108,11 @@ class WindowFeed:
     def _window(self, step: int, position: int, case: int, center: int) -> tuple[Tensor, Tensor]:
         loaded, slices, stride = self.cases[case], self.model.slices, self.model.stride
         image = cut(loaded.image, center, slices, stride)
-        label = cut(loaded.labels, center, slices if self.all_slices else 1, stride).float()
+        deep = self.all_slices or self.augment.depth_zoom
+        label = cut(loaded.labels, center, slices if deep else 1, stride).float()
         generator = generator_for(self.seed, "augment", step, position)
         image, label = augmented(image, label, self.augment, self.model.image_px, generator)
-        return image, (label if self.all_slices else label[:, 0]).long()
+        return image, (label if self.all_slices else label[:, label.shape[1] // 2]).long()
 
 
 def _check_fit(cases: Sequence[TrainingCase], model: ModelConfig) -> None:

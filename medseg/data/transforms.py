@@ -128,15 +128,34 @@ def draw_plane(augment: AugmentConfig, generator: torch.Generator) -> tuple[Plan
     return plane, u[9] < augment.flip_p, offset
 
 
+def zoom_depth(window: Tensor, zoom: float, place: float, nearest: bool = False) -> Tensor:
+    """Zoom (C, D, H, W) along depth to the same number of slices; beyond the ends as in `resample`.
+
+    Args:
+        window: image, or labels with `nearest`.
+        zoom: above 1 a part of the slices is seen, below 1 empty slices surround them.
+        place: where that part lies, from -1 (first slices) to 1.
+        nearest: take slices, do not mix them.
+    """
+    outside, slices = 0.0 if nearest else LOW, window.shape[1]
+    center = place * max(0.0, 1.0 - 1.0 / zoom)
+    weights = axis_weights(slices, slices, zoom, center, False, nearest).to(window.device)
+    return torch.einsum("od,cdhw->cohw", weights, window - outside) + outside
+
+
 def augmented(
     image: Tensor, label: Tensor, augment: AugmentConfig, size_px: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """One training window: image (C, D, H, W) and label (1, D', H, W) at the network's size.
 
-    Depth may be reversed, never zoomed: the centre slice stays the centre slice. (The official code zooms
-    depth as well, so that its centre may be an interpolated slice.)
+    Depth may be reversed; it is zoomed only where the configuration asks for what the official code does.
+    Else the centre slice stays the centre slice.
     """
     plane, reverse, offset = draw_plane(augment, generator)
+    if augment.depth_zoom:
+        place = 2 * torch.rand(1, generator=generator).item() - 1
+        image = zoom_depth(image, plane.zoom, place)
+        label = zoom_depth(label, plane.zoom, place, nearest=True)
     image = resample(image, plane, size_px) + offset
     label = resample(label, plane, size_px, nearest=True)
     return (image.flip(1), label.flip(1)) if reverse else (image, label)

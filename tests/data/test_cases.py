@@ -120,3 +120,14 @@ def test_what_a_feed_needs_is_stated(loaded_phantoms):
 
     assert all(isinstance(case, TrainingCase) for case in loaded_phantoms)
     assert not isinstance("phantom_000", TrainingCase)
+
+
+def test_a_zoomed_depth_still_gives_the_label_of_the_centre(loaded_phantoms):
+    augment = AugmentConfig(zoom=(1.0, 1.0), flip_p=0, rotate90_p=0, shift_p=0)
+    model = ModelConfig(slices=5, image_px=32, classes=4)
+    plain, deep = (
+        WindowFeed(loaded_phantoms, model, a, batch=4, seed=3, all_slices=False).at(0)
+        for a in (augment, augment.model_copy(update={"depth_zoom": True}))
+    )
+    for one, other in zip(plain, deep, strict=True):
+        torch.testing.assert_close(one, other)

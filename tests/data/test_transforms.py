@@ -21,6 +21,7 @@ from medseg.data.transforms import (
     draw_plane,
     normalise,
     resample,
+    zoom_depth,
 )
 
 MRI, CT = DATASETS["Task04_Hippocampus"], DATASETS["PhantomCT"]
@@ -276,3 +277,27 @@ def test_a_window_is_the_same_for_every_volume():
         array = np.full((1, 2, 3, 5), rest, np.float32)
         array[0, 0, 0] = values
         np.testing.assert_allclose(normalise(array, CT)[0, 0, 0], [-1, -1, 0, 1, 1], rtol=0, atol=1e-6)
+
+
+def test_depth_zoom_of_one_changes_nothing():
+    window = torch.randn(1, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+    for nearest in (False, True):
+        torch.testing.assert_close(zoom_depth(window, 1.0, 0.7, nearest), window)
+
+
+@pytest.mark.parametrize("place", [-1.0, 0.0, 1.0])
+def test_depth_zoom_sees_a_part_and_a_shrunk_window_lies_between_empty_slices(place):
+    labels = torch.arange(1.0, 7.0).view(1, 6, 1, 1)
+    seen = zoom_depth(labels, 2.0, place, nearest=True).flatten().tolist()
+    first = {-1.0: 1, 0.0: 2, 1.0: 4}[place]
+    assert seen[0] in (first, first + 1) and len(set(seen)) <= 4 and seen == sorted(seen)
+    shrunk = zoom_depth(labels, 0.5, place, nearest=True).flatten().tolist()
+    assert shrunk[0] == shrunk[-1] == 0 and max(shrunk) > 0
+    image = zoom_depth(torch.ones(1, 6, 2, 2), 0.5, place)
+    assert image[:, 0].eq(LOW).all() and image[:, 3].eq(1).all()
+
+
+def test_a_constant_window_stays_constant_under_depth_zoom():
+    window = torch.full((1, 5, 3, 3), 0.25)
+    inner = zoom_depth(window, 1.7, 0.0)
+    torch.testing.assert_close(inner[:, 1:-1], window[:, 1:-1])
