@@ -31,6 +31,7 @@ COMMANDS = [
     ("predict",),
     ("evaluate",),
     ("curve",),
+    ("inflate",),
     ("model", "list"),
     ("model", "show"),
     ("study", "list"),

@@ -10,6 +10,7 @@ from medseg.batch.tasks import FAILED
 from medseg.cli.book import book_app
 from medseg.cli.console import is_first_process
 from medseg.cli.data import data_app
+from medseg.cli.inflate import inflate
 from medseg.cli.model import model_app
 from medseg.cli.score import evaluate, predict
 from medseg.cli.study import study_app
@@ -24,8 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
-    help="The command line: medseg data | train | predict | evaluate | curve | model | study | book.",
+    help="Commands: medseg data | inflate | train | predict | evaluate | curve | model | study | book.",
 )
+app.command(epilog="Example: medseg inflate resnet50 --depth 5 --rule center")(inflate)
 app.command(epilog="Example: medseg train Phantom -o runs/first --profile smoke")(train)
 app.command(epilog="Example: medseg predict runs/first Phantom/imagesTr/phantom_000.nii.gz -o predictions")(
     predict

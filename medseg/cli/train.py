@@ -36,7 +36,7 @@ def train(
         typer.Option(help="Named weights, or `none` for a run from scratch.", rich_help_panel=LEARNING),
     ] = None,
     inflation: Annotated[
-        Literal["center", "average", "random"] | None,
+        Literal["center", "average", "linear", "variance", "rgb", "random"] | None,
         typer.Option(help="Inflation rule.", rich_help_panel=LEARNING),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.", rich_help_panel=LEARNING)] = None,

@@ -1,0 +1,120 @@
+"""Networks inflated in full against their 2D parents."""
+
+import pytest
+import torch
+from torch import nn
+
+import medseg.compat  # noqa: F401  isort: skip
+import timm
+
+from medseg.errors import InputError
+from medseg.inflation.full import FULL_RULES, DepthConv, inflate_fully, slices_mixed
+
+DEPTH = 4
+FAMILIES = {
+    "resnet": ("resnet10t", {}),
+    "vgg": ("vgg11", {"mlp_ratio": 1 / 64}),
+    "convnext": ("convnext_atto", {"depths": (1, 1, 1, 1)}),
+    "regnet": ("regnetx_002", {}),
+    "gates": ("test_efficientnet", {}),
+    "SAME": ("tf_mobilenetv3_small_minimal_100", {}),
+    "branches": ("mobileone_s0", {}),
+}
+
+
+def network(family):
+    name, options = FAMILIES[family]
+    torch.manual_seed(0)
+    return timm.create_model(name, num_classes=0, **options).eval()
+
+
+def window(channels=1):
+    return torch.rand(1, channels, DEPTH, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def slice_by_slice(model, volume):
+    """Outputs of the 2D network for each slice, as three equal colours of the mean channel."""
+    images = volume.mean(1).flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+    return model(images)
+
+
+def close(got, wanted):
+    assert float((got - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_center_is_the_2d_network_slice_by_slice(family):
+    model, volume = network(family), window()
+    with torch.no_grad():
+        close(inflate_fully(model, DEPTH, "center")(volume)[0], slice_by_slice(model, volume).mean(0))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("rule", [rule for rule in FULL_RULES if rule != "center"])
+def test_depth_constant_window_gives_the_2d_network(rule, family):
+    model = network(family)
+    volume = window(channels=2)[:, :, :1].expand(-1, -1, DEPTH, -1, -1)
+    with torch.no_grad():
+        got = inflate_fully(model, DEPTH, rule, in_channels=2)(volume)
+        close(got[0], slice_by_slice(model, volume)[0])
+
+
+def test_feature_maps_keep_depth_and_law_at_the_borders():
+    model = timm.create_model("resnet10t", num_classes=0, global_pool="").eval()
+    volume = window()[:, :, :1].expand(-1, -1, DEPTH, -1, -1)
+    with torch.no_grad():
+        got, wanted = inflate_fully(model, DEPTH, "average")(volume), slice_by_slice(model, volume)
+    assert got.shape == (1, 512, DEPTH, 1, 1)
+    close(got[0], wanted.movedim(0, 1))
+
+
+def test_average_mixes_slices():
+    model, volume = network("resnet"), window()
+    inflated = inflate_fully(model, DEPTH, "average")
+    with torch.no_grad():
+        off = inflated(volume)[0] - slice_by_slice(model, volume).mean(0)
+    assert float(off.abs().max()) > 1e-3
+    spatial = [
+        layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size > (1, 1)
+    ]
+    assert slices_mixed(inflated) == 1 + 2 * len(spatial)
+
+
+def test_batch_norm_over_slices_is_batch_norm_over_voxels():
+    volume, norm_2d, norm_3d = torch.randn(2, 3, DEPTH, 5, 5), nn.BatchNorm2d(3), nn.BatchNorm3d(3)
+    folded = norm_2d(volume.movedim(2, 1).flatten(0, 1)).unflatten(0, (2, DEPTH)).movedim(1, 2)
+    torch.testing.assert_close(folded, norm_3d(volume))
+    torch.testing.assert_close(norm_2d.running_mean, norm_3d.running_mean)
+
+
+def test_depth_conv_is_a_3d_convolution_inside():
+    layer, kernel = nn.Conv2d(2, 4, 3, 2, 1), torch.randn(4, 2, 3, 3, 3)
+    volume = torch.randn(2, 2, DEPTH, 7, 5)
+    got = DepthConv(layer, kernel, DEPTH)(volume.movedim(2, 1).flatten(0, 1)).unflatten(0, (2, DEPTH))
+    wanted = nn.functional.conv3d(volume, kernel, layer.bias, (1, 2, 2), (1, 1, 1))
+    torch.testing.assert_close(got.movedim(1, 2)[:, :, 1:-1], wanted[:, :, 1:-1])
+
+
+def test_training_reaches_every_parameter():
+    inflated = inflate_fully(network("resnet").train(), DEPTH)
+    inflated(window().expand(2, -1, -1, -1, -1)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in inflated.parameters())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "resnetv2_50x1_bit"])
+def test_other_layers_are_named_in_the_refusal(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=0)
+    with pytest.raises(InputError, match="Attention" if name == "test_vit" else "StdConv2d"):
+        inflate_fully(model, DEPTH)
+
+
+@pytest.mark.parametrize("wrong", [{"rule": "random"}, {"kernel_depth": 2}, {"depth": 0}], ids=str)
+def test_wrong_options_are_refused(wrong):
+    with pytest.raises(InputError, match="odd kernel_depth"):
+        inflate_fully(network("resnet"), **{"depth": DEPTH} | wrong)
+
+
+def test_another_depth_is_refused():
+    with pytest.raises(InputError, match="4 slices"):
+        inflate_fully(network("resnet"), DEPTH)(window()[:, :, 1:])
