@@ -163,7 +163,7 @@ def require_plain(model: nn.Module, first: list[str]) -> None:
 def slices_mixed(model: FullyInflated) -> int:
     """How many slices the last layer sees, at most: 1 + (kernel_depth - 1) for each inflated layer.
 
-    >>> slices_mixed(FullyInflated(torch.nn.Identity(), depth=5))
+    >>> slices_mixed(FullyInflated(nn.Identity(), depth=5))
     1
     """
     layers = [layer for layer in model.modules() if isinstance(layer, DepthConv)]
