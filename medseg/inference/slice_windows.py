@@ -46,10 +46,15 @@ def predict(
     """
     chosen, device = precision or plan("auto", segmenter), next(segmenter.parameters()).device
     plane, classes = image.shape[2:], np.empty(image.shape[1:], np.uint8)
-    autocast = torch.autocast(device.type, dtype=chosen.dtype, enabled=chosen.dtype != torch.float32)
-    with torch.inference_mode(), autocast:
+
+    def logits_of(stacks: Tensor) -> Tensor:
+        # The network alone: resampling under autocast would round the volume, which training does not.
+        with torch.autocast(device.type, dtype=chosen.dtype, enabled=chosen.dtype != torch.float32):
+            return segmenter(stacks.to(device))
+
+    with torch.inference_mode():
         windows = _batches(segmenter.target, image, model, batch)
-        asked = ((wanted, segmenter(stacks.to(device))) for wanted, stacks in windows)
+        asked = ((wanted, logits_of(stacks)) for wanted, stacks in windows)
         for slices, logits in (_centres if segmenter.target == "center" else _sums)(asked, plane):
             # The first of equal logits, as argmax has it; torch's argmax of a strided axis is slow on a CPU.
             classes[slices] = logits.max(1).indices.to(torch.uint8).cpu().numpy()
