@@ -14,8 +14,8 @@ PACKAGE = ROOT / "medseg"
 
 FLOORS = [
     {"compat", "errors", "files", "shapes", "config", "runtime"},
-    {"data", "encoders", "inflation", "decoders"},
-    {"segmenter", "models"},
+    {"data", "encoders", "inflation", "decoders", "adapters"},
+    {"segmenter", "models", "tuning"},
     {"training", "inference", "metrics"},
     {"records", "batch"},
     {"studies", "reports"},

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Generator, nn
 
 from medseg.encoders.checkpoints import LoadReport
+from medseg.encoders.sites import Site
 from medseg.errors import InputError
 from medseg.shapes import FeatureMap, Windows
 
@@ -32,6 +33,19 @@ class Encoder(nn.Module, ABC):
         Raises:
             InputError: the weights do not cover the encoder whole.
         """
+
+    def sites(self) -> list[Site]:
+        """The transformer blocks, in the order of the forward pass.
+
+        Raises:
+            InputError: the encoder has none.
+        """
+        raise InputError(
+            "nothing can be attached to this encoder",
+            expected="an encoder of transformer blocks: a plain ViT, a Swin, a Video Swin",
+            got=type(self).__name__,
+            do="tune it whole (full) or not at all (head)",
+        )
 
     def recompute_activations(self) -> None:
         """Keep the activations of one block at a time and compute the others again going back.

@@ -21,6 +21,7 @@ from medseg.encoders.checkpoints import STAND_IN, LoadReport, read_weights, stan
 from medseg.encoders.contract import Encoder
 from medseg.encoders.key_names import KEY_TABLES, renamed, shared_table_in_every_block
 from medseg.encoders.relative_bias import BIAS_TABLE, resized_table
+from medseg.encoders.sites import Layout, Planes, Sequences, Site
 from medseg.errors import InputError
 from medseg.inflation.inflate import POSITIONS, inflate_state
 from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows
@@ -72,6 +73,8 @@ class TimmEncoder(Encoder):
             if isinstance(module, DropPath):
                 module.drop_prob = 0.0
         self.trunk: Any = trunk
+        # Slices that follow one another along the batch: whoever sends them so says how many.
+        self.slices_in_batch = 1
 
     def forward(self, windows: Windows) -> list[FeatureMap]:
         """Feature maps (B, channels[i], H / strides[i], W / strides[i]) at the taps."""
@@ -123,6 +126,39 @@ class TimmEncoder(Encoder):
         self.trunk.train(self.trunk.training)
         return report
 
+    def sites(self) -> list[Site]:
+        """The transformer blocks; of TinyViT those of the stages that have attention.
+
+        Raises:
+            InputError: the network has no transformer blocks.
+        """
+
+        def slices() -> int:
+            return self.slices_in_batch
+
+        layout: Layout
+        if plain := getattr(self.trunk, "blocks", None):
+            layout = Sequences(self.trunk.patch_embed.grid_size, self.trunk.num_prefix_tokens, slices)
+            stages = [sum(tap < number for tap in self.taps) for number in range(len(plain))]
+            named = [
+                (f"trunk.blocks.{n}", block, stage) for n, (block, stage) in enumerate(zip(plain, stages))
+            ]
+        else:
+            layout, name = Planes(slices), "layers" if hasattr(self.trunk, "layers") else "stages"
+            named = [
+                (f"trunk.{name}.{stage}.blocks.{n}", block, stage)
+                for stage, part in enumerate(getattr(self.trunk, name, ()))
+                for n, block in enumerate(getattr(part, "blocks", ()))
+                if hasattr(block, "attn") and hasattr(block, "mlp")
+            ]
+        if not named:
+            return super().sites()
+        following = [stage for *_, stage in named[1:]] + [-1]
+        return [
+            Site(name, block, _width(block), stage, stage != after, layout, block.attn, block.mlp)
+            for (name, block, stage), after in zip(named, following, strict=True)
+        ]
+
     def recompute_activations(self) -> None:
         """Keep the activations of one block at a time, see Encoder.recompute_activations.
 
@@ -145,6 +181,11 @@ class TimmEncoder(Encoder):
             if getattr(self.trunk, "no_embed_class", False)
             else self.trunk.num_prefix_tokens,
         ).to(wanted.dtype)
+
+
+def _width(block: Any) -> int:
+    """Channels of a token, as the perceptron of a block takes them."""
+    return int(block.mlp.fc1.in_features)
 
 
 def _first_kernels(plain: Any) -> list[str]:

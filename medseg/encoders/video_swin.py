@@ -21,6 +21,7 @@ from torchvision.ops import StochasticDepth
 from medseg.encoders.checkpoints import STAND_IN, LoadReport, read_weights, stand_in_state
 from medseg.encoders.contract import Encoder
 from medseg.encoders.key_names import KeyTable, renamed
+from medseg.encoders.sites import Site, Volumes
 from medseg.errors import InputError
 from medseg.inflation.inflate import PATCH_KERNEL, inflate_state
 from medseg.inflation.rules import sum_to_gray
@@ -198,6 +199,24 @@ class VideoSwinEncoder(Encoder):
         report.require(coverage=1.0)
         self.trunk.load_state_dict(lifted)
         return report
+
+    def sites(self) -> list[Site]:
+        """The transformer blocks; their tokens are volumes."""
+        stages = [(STEP * number, part) for number, part in enumerate(self.trunk.features[::STEP])]
+        return [
+            Site(
+                f"trunk.features.{position}.{n}",
+                block,
+                block.mlp[0].in_features,
+                position // STEP,
+                n == len(part) - 1,
+                Volumes(),
+                block.attn,
+                block.mlp,
+            )  # fmt: skip
+            for position, part in stages
+            for n, block in enumerate(part)
+        ]
 
     def recompute_activations(self) -> None:
         """Keep the activations of one block at a time, see Encoder.recompute_activations."""

@@ -11,6 +11,7 @@ positions. What a block attends over is the mode:
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import medseg.compat  # noqa: F401  isort: skip
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from medseg.encoders.checkpoints import LoadReport
 from medseg.encoders.contract import Encoder
+from medseg.encoders.sites import Site, SliceSequences
 from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
 from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows
@@ -64,6 +66,8 @@ class VolumeTokens(Encoder):
             )
         self.slices, self.mode = slices, mode
         self.channels, self.strides = self.plane.channels, self.plane.strides
+        # A block sees the tokens in the order of its planes. Behind each of them they lie by slices again.
+        self.after = nn.ModuleList([nn.Identity() for _ in self.plane.sites()])
         if mode == "joint":
             self.depth_embed = nn.Parameter(torch.zeros(1, slices, 1, self.channels[0]))
 
@@ -78,7 +82,7 @@ class VolumeTokens(Encoder):
             tokens = tokens + self.depth_embed
         maps = []
         for number, block in enumerate(trunk.blocks):
-            tokens = self._attend(block, tokens, number)
+            tokens = self.after[number](self._attend(block, tokens, number))
             if number in self.plane.taps:
                 maps.append(self._centre(tokens))
             if number == self.plane.taps[-1]:
@@ -88,6 +92,15 @@ class VolumeTokens(Encoder):
     def load(self, weights: str, rule: str, generator: Generator | None = None) -> LoadReport:
         """Fill the 2D network with 2D weights, see TimmEncoder.load; one slice has one kernel."""
         return self.plane.load(weights, rule, generator)
+
+    def sites(self) -> list[Site]:
+        """As many as the 2D network has; their tokens are those that a block gives back, by slices."""
+        trunk: Any = self.plane.trunk
+        layout = SliceSequences(trunk.patch_embed.grid_size, trunk.num_prefix_tokens)
+        return [
+            replace(site, name=f"after.{number}", block=self.after[number], layout=layout)
+            for number, site in enumerate(self.plane.sites())
+        ]
 
     def recompute_activations(self) -> None:
         """As the 2D network, see TimmEncoder.recompute_activations."""
