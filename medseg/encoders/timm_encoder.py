@@ -139,9 +139,9 @@ class TimmEncoder(Encoder):
         layout: Layout
         if plain := getattr(self.trunk, "blocks", None):
             layout = Sequences(self.trunk.patch_embed.grid_size, self.trunk.num_prefix_tokens, slices)
-            stages = [sum(tap < number for tap in self.taps) for number in range(len(plain))]
             named = [
-                (f"trunk.blocks.{n}", block, stage) for n, (block, stage) in enumerate(zip(plain, stages))
+                (f"trunk.blocks.{number}", block, sum(tap < number for tap in self.taps))
+                for number, block in enumerate(plain)
             ]
         else:
             layout, name = Planes(slices), "layers" if hasattr(self.trunk, "layers") else "stages"

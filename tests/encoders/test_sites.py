@@ -1,4 +1,4 @@
-"""Tokens of every encoder as a volume: split and joined they are what they were, and lie where they should."""
+"""Tokens of every encoder as a volume: split and joined they are what they were."""
 
 import pytest
 import torch
