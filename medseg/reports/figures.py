@@ -27,7 +27,8 @@ def dice_figure(study: Study, records: Sequence[Record], profile: str) -> Figure
             axes.plot([cell.paper_dice] * 2, [position - 0.35, position + 0.35], color="tab:orange", lw=2)
     axes.plot([], [], ".", color="tab:blue", label="one case (mean of labels and seeds)")
     axes.plot([], [], color="black", lw=2, label="mean over cases")
-    axes.plot([], [], color="tab:orange", lw=2, label="paper (pooled Dice, other cases)")
+    if any(cell.paper_dice is not None for cell in study.cells):
+        axes.plot([], [], color="tab:orange", lw=2, label="paper (pooled Dice, other cases)")
     axes.set_yticks(range(len(study.cells)), [cell.title for cell in study.cells])
     axes.invert_yaxis()
     axes.set_xlabel("Dice in percent")

@@ -9,14 +9,17 @@ from medseg.encoders.sources import WEIGHTS
 
 
 def lacks_weights(config: RunConfig) -> str | None:
-    """The weights file that a run needs and that the folder of MEDSEG_WEIGHTS does not hold, in words.
+    """Why the weights file that a run needs cannot be read, in words, or None.
 
-    None where nothing is missing, and where no folder is named: then the file may still be fetched.
+    Where MEDSEG_WEIGHTS names a folder the file has to be in it. Where it names none the file may be fetched,
+    if its sha256 is known.
     """
     folder, card = os.environ.get("MEDSEG_WEIGHTS"), WEIGHTS.get(config.model.weights or "")
-    if folder is None or card is None or (Path(folder) / card.file).is_file():
+    if card is None:
         return None
-    return f"weights not at hand: {card.file}"
+    if folder is None:
+        return None if card.sha256 else f"no sha256 stated: {card.file}"
+    return None if (Path(folder) / card.file).is_file() else f"weights not at hand: {card.file}"
 
 
 def lacks_data(config: RunConfig) -> str | None:

@@ -30,6 +30,8 @@ def test_weights_and_data_that_are_not_there(folders, monkeypatch):
     monkeypatch.delenv("MEDSEG_DATA")
     (folders / "weights" / file).unlink()
     assert lacks_weights(config) is None and lacks_data(config) is None
+    (unknown,) = study.choose(["beit"])
+    assert "no sha256" in lacks_weights(study.config(unknown, 1234, "colab"))
 
 
 def test_only_what_can_start_is_started_and_the_rest_says_why(folders):
