@@ -72,22 +72,81 @@ _PHANTOM = DatasetCard(
     split_sizes=None,
 )
 
-DATASETS: dict[str, DatasetCard] = {
-    "Task04_Hippocampus": DatasetCard(
-        name="Task04_Hippocampus",
-        title="Hippocampus (Medical Segmentation Decathlon, Task04)",
+
+def _decathlon(
+    task: str,
+    title: str,
+    split_sizes: tuple[int, int, int],
+    structures: tuple[str, ...],
+    channels: tuple[str, ...] = ("CT",),
+    md5: str | None = None,
+) -> DatasetCard:
+    """A Decathlon task: channels and labels as its dataset.json names them, sizes as in TransSeg, Table 1.
+
+    The surface tolerance is 1 mm for all tasks, as for a folder that the catalog does not know.
+    """
+    is_ct = channels == ("CT",)
+    return DatasetCard(
+        name=task,
+        title=f"{title} (Medical Segmentation Decathlon, {task[:6]})",
         source="Medical Segmentation Decathlon, http://medicaldecathlon.com",
         licence="CC BY-SA 4.0",
         citation="Antonelli et al., The Medical Segmentation Decathlon, Nat. Commun. 13, 4128 (2022)",
-        md5="9d24dba78a72977dbd1d2e110310f31b",
-        modality="MRI",
-        channels=("MRI",),
-        labels={0: "background", 1: "Anterior", 2: "Posterior"},
+        md5=md5,
+        modality="CT" if is_ct else "MRI",
+        channels=channels,
+        labels=dict(enumerate(("background", *structures))),
         nsd_tolerance_mm=1.0,
-        normalise="percentile",
-        window=None,
-        split_sizes=(208, 39, 13),
+        normalise="window" if is_ct else "percentile",
+        window=CT_WINDOW_HU if is_ct else None,
+        split_sizes=split_sizes,
+    )
+
+
+_DECATHLON = (
+    _decathlon(
+        "Task01_BrainTumour",
+        "Brain tumour",
+        (387, 72, 25),
+        ("edema", "non-enhancing tumor", "enhancing tumour"),
+        ("FLAIR", "T1w", "t1gd", "T2w"),
     ),
+    _decathlon("Task02_Heart", "Heart", (16, 3, 1), ("left atrium",), ("MRI",)),
+    _decathlon("Task03_Liver", "Liver", (104, 20, 7), ("liver", "cancer")),
+    _decathlon(
+        "Task04_Hippocampus",
+        "Hippocampus",
+        (208, 39, 13),
+        ("Anterior", "Posterior"),
+        ("MRI",),
+        md5="9d24dba78a72977dbd1d2e110310f31b",
+    ),
+    _decathlon("Task05_Prostate", "Prostate", (25, 5, 2), ("PZ", "TZ"), ("T2", "ADC")),
+    _decathlon("Task06_Lung", "Lung", (50, 9, 4), ("cancer",)),
+    _decathlon("Task07_Pancreas", "Pancreas", (224, 42, 15), ("pancreas", "cancer")),
+    _decathlon("Task08_HepaticVessel", "Hepatic vessel", (242, 45, 16), ("Vessel", "Tumour")),
+    _decathlon("Task09_Spleen", "Spleen", (32, 6, 3), ("spleen",)),
+    _decathlon("Task10_Colon", "Colon", (100, 19, 7), ("colon cancer primaries",)),
+)
+
+# The 13 organs in the order of their label values.
+_BCV_ORGANS = (
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gallbladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior vena cava",
+    "portal and splenic veins",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+)
+
+DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
     "ACDC": DatasetCard(
         name="ACDC",
         title="Cardiac cine MRI, end-diastole and end-systole (ACDC)",
@@ -108,6 +167,23 @@ DATASETS: dict[str, DatasetCard] = {
         window=None,
         # 70, 10 and 20 patients with two frames each.
         split_sizes=(140, 20, 40),
+    ),
+    # A folder named BCV in the Decathlon's layout: the publisher's own archive has another one.
+    "BCV": DatasetCard(
+        name="BCV",
+        title="Abdominal CT, 13 organs (BCV)",
+        source="Multi-Atlas Labeling Beyond the Cranial Vault, https://www.synapse.org/#!Synapse:syn3193805",
+        licence="as stated by the publisher, after registration",
+        citation="Landman et al., Multi-Atlas Labeling Beyond the Cranial Vault, MICCAI challenge (2015)",
+        md5=None,
+        modality="CT",
+        channels=("CT",),
+        labels=dict(enumerate(("background", *_BCV_ORGANS))),
+        nsd_tolerance_mm=1.0,
+        normalise="window",
+        window=CT_WINDOW_HU,
+        # The paper's 12 validation cases are also those that it reports.
+        split_sizes=(18, 12, 0),
     ),
     "Phantom": _PHANTOM,
     "PhantomCT": _PHANTOM.model_copy(

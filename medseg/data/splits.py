@@ -25,8 +25,10 @@ MSD_CASES = {
 
 # TransSeg's released code: the patients of ACDC that it validates and tests on (its ACDC_dataset.json).
 ACDC_TEST_PATIENTS = (2, 3, 8, 9, 12, 14, 17, 24, 42, 48, 49, 53, 55, 64, 67, 79, 81, 88, 92, 95)
-# One in eight of the other patients validates: 10 of 80, as the paper has it.
-ACDC_VALIDATION_SHARE = 8
+# The 12 cases of BCV on which TransUNet and TransSeg report; the paper also chooses the epoch on them.
+BCV_TEST_CASES = (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38)
+# One in eight of the others validates: of ACDC 10 of 80 patients, as the paper has it; of BCV 2 of 18 cases.
+VALIDATION_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Split:
 
 
 def split_cases(case_ids: Sequence[str], dataset: str, seed: int = 1234) -> Split:
-    """The split of a data set by its own rule: `acdc_split` for ACDC, `msd_split` for all others."""
+    """The split of a data set by its own rule: ACDC and BCV have one, `msd_split` is for all others."""
+    if dataset == "BCV":
+        return bcv_split(case_ids, seed)
     return acdc_split(case_ids, seed) if dataset == "ACDC" else msd_split(case_ids, dataset, seed)
 
 
@@ -117,9 +121,37 @@ def acdc_split(case_ids: Sequence[str], seed: int = 1234) -> Split:
             do="add patients, or remove the repeats",
         )
     random.Random(seed).shuffle(rest)
-    cut = len(rest) - max(1, len(rest) // ACDC_VALIDATION_SHARE)
+    cut = len(rest) - max(1, len(rest) // VALIDATION_SHARE)
     parts = (rest[:cut], rest[cut:], test)
     return Split(*(tuple(frame for patient in part for frame in frames[patient]) for part in parts))
+
+
+def bcv_split(case_ids: Sequence[str], seed: int = 1234) -> Split:
+    """Split BCV: the paper's 12 cases test; of the other 18, shuffled, 2 validate.
+
+    The paper trains on all 18, and chooses the epoch on the 12 that it reports.
+
+    Args:
+        case_ids: names that end with the number of the case, `img0001` for example, without repeats.
+        seed: of the shuffle.
+
+    Raises:
+        InputError: a case twice, another kind of name, or a part that would be empty.
+    """
+    numbers = {int(m[1]): case for case in case_ids if (m := re.search(r"(\d+)$", case))}
+    test = [case for number, case in sorted(numbers.items()) if number in BCV_TEST_CASES]
+    rest = [case for number, case in sorted(numbers.items()) if number not in BCV_TEST_CASES]
+    if len(numbers) != len(case_ids) or not test or len(rest) < 2:
+        raise InputError(
+            "BCV cannot be split",
+            expected=f"names that end with the number of the case, each once; of {BCV_TEST_CASES} at least"
+            " one, of the others at least two",
+            got=f"{len(case_ids)} cases, {len(test)} to test on and {len(rest)} others",
+            do="add cases, or remove the repeats",
+        )
+    random.Random(seed).shuffle(rest)
+    cut = len(rest) - max(1, len(rest) // VALIDATION_SHARE)
+    return Split(tuple(rest[:cut]), tuple(rest[cut:]), tuple(test))
 
 
 def _shared_order(task: str, seed: int) -> list[int]:

@@ -65,6 +65,8 @@ class Study(Frozen):
 
     Attributes:
         base: the study whose fields hold where this one gives none: the same cells on another data set.
+        rows: of the base's cells, those that this study asks, with what the paper prints for them here;
+            empty: all cells as they stand.
         tables: a cell may stand in several; empty: one table of all cells.
         budgets: profile to nested changes that hold for all cells: a budget of the study's own.
     """
@@ -79,14 +81,20 @@ class Study(Frozen):
     budgets: dict[str, dict[str, Any]] = {}
     references: tuple[Reference, ...] = ()
     base: str | None = None
+    rows: tuple[Row, ...] = ()
     tables: tuple[TableOf, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "Study":
-        unknown = {row.cell for table in self.tables for row in table.rows} - {c.cell for c in self.cells}
+        rows = [*self.rows, *(row for table in self.tables for row in table.rows)]
+        unknown = {row.cell for row in rows} - {cell.cell for cell in self.cells}
         if unknown:
-            raise ValueError(f"tables name cells that are not there: {', '.join(sorted(unknown))}")
+            raise ValueError(f"rows name cells that are not there: {', '.join(sorted(unknown))}")
         return self
+
+    def _asked(self, rows: tuple[Row, ...]) -> tuple[Cell, ...]:
+        cells = {cell.cell: cell for cell in self.cells}
+        return tuple(cells[row.cell].model_copy(update={"paper_dice": row.paper_dice}) for row in rows)
 
     def part(self, table: str) -> "Study":
         """The study as one of its tables: those cells, with the paper's numbers of that table.
@@ -102,10 +110,9 @@ class Study(Frozen):
                 got=table,
                 do=f"see studies/{self.name}.yaml",
             )
-        found, cells = known[table], {cell.cell: cell for cell in self.cells}
-        rows = (cells[row.cell].model_copy(update={"paper_dice": row.paper_dice}) for row in found.rows)
-        changes = {"title": found.title, "paper_table": found.paper_table, "cells": tuple(rows), "tables": ()}
-        return self.model_copy(update=changes)
+        found = known[table]
+        changes = {"title": found.title, "paper_table": found.paper_table, "cells": self._asked(found.rows)}
+        return self.model_copy(update=changes | {"tables": ()})
 
     def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
         """The configuration of one cell and seed at a profile; smoke takes stand-in weights."""
@@ -173,7 +180,7 @@ def load(name: str, root: Path | None = None) -> Study:
         fields = yaml.safe_load(path.read_text())
         if isinstance(fields, dict) and (base := fields.get("base")):
             fields = yaml.safe_load(path.with_name(f"{base}.yaml").read_text()) | fields
-        return Study.model_validate(fields)
+        study = Study.model_validate(fields)
     except (yaml.YAMLError, ValidationError, OSError) as error:
         raise InputError(
             f"{path.name} does not describe a study",
@@ -181,3 +188,4 @@ def load(name: str, root: Path | None = None) -> Study:
             got=str(error).splitlines()[0],
             do="correct the file",
         ) from error
+    return study.model_copy(update={"cells": study._asked(study.rows)}) if study.rows else study

@@ -1,9 +1,15 @@
 """Cards agree with the sources they state."""
 
+import csv
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from medseg.data.catalog import DATASETS
+from medseg.data.catalog import CT_WINDOW_HU, DATASETS
+from medseg.data.splits import MSD_CASES
+
+TABLE_1 = Path(__file__).parents[2] / "studies" / "papers" / "transseg_t1_datasets.csv"
 
 
 def test_md5_is_the_one_of_monai():
@@ -30,6 +36,29 @@ def test_hippocampus_is_as_published():
     assert card.labels == {0: "background", 1: "Anterior", 2: "Posterior"}
     assert card.split_sizes == (208, 39, 13) and sum(card.split_sizes) == 260
     assert card.licence == "CC BY-SA 4.0" and card.nsd_tolerance_mm == 1.0
+
+
+def rows_of_table_1():
+    with TABLE_1.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("row", rows_of_table_1(), ids=lambda row: row["data"])
+def test_cards_are_as_in_table_1_of_transseg(row):
+    names = {"Brain": "BrainTumour", "Vessel": "HepaticVessel"}
+    (card,) = (c for n, c in DATASETS.items() if n.split("_")[-1] == names.get(row["data"], row["data"]))
+    of_cases = 2 if card.name == "ACDC" else 1  # the table counts patients, of two frames each
+    assert card.split_sizes == tuple(of_cases * int(n) for n in row["split_train_val_test"].split("/"))
+    assert len(card.labels) == int(row["out_ch"]) == int(row["n_labels"]) + 1
+    assert len(card.channels) == int(row["in_ch"])
+    assert card.modality == row["modality_true"].split()[0]
+    assert card.window == (CT_WINDOW_HU if card.modality == "CT" else None)
+
+
+def test_there_is_a_card_of_every_decathlon_task():
+    tasks = {name: card for name, card in DATASETS.items() if name.startswith("Task")}
+    assert list(tasks) == list(MSD_CASES)
+    assert {name: sum(card.split_sizes) for name, card in tasks.items()} == MSD_CASES
 
 
 def test_acdc_is_as_published():

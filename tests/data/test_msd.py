@@ -57,15 +57,15 @@ def test_cases_stand_in_the_order_of_dataset_json(dot, tmp_path):
 
 
 def test_an_unknown_folder_gets_a_card_from_dataset_json(tmp_path):
-    card, _ = read_msd(make(tmp_path / "Task03_Liver"))
-    assert card.name == "Task03_Liver" and card.labels == {0: "background", 1: "liver", 2: "cancer"}
+    card, _ = read_msd(make(tmp_path / "MyLiver"))
+    assert card.name == "MyLiver" and card.labels == {0: "background", 1: "liver", 2: "cancer"}
     assert (card.normalise, card.window, card.channels) == ("window", (-175.0, 250.0), ("CT",))
     assert card.licence == "CC-BY-SA 4.0" and card.md5 is None and card.split_sizes is None
 
 
 def test_channels_stand_in_the_order_of_their_numbers(tmp_path):
     modality = {"1": "ADC", "0": "T2"}
-    card, _ = read_msd(make(tmp_path / "Task05_Prostate", modality=modality))
+    card, _ = read_msd(make(tmp_path / "MyProstate", modality=modality))
     assert card.channels == ("T2", "ADC") and card.normalise == "percentile" and card.window is None
 
 

@@ -146,3 +146,22 @@ def test_acdc_without_a_part_or_with_other_names_is_refused(cases):
 
 def test_every_other_data_set_is_split_as_the_decathlon():
     assert split_cases(ids(30), "Phantom", 7) == msd_split(ids(30), "Phantom", 7)
+
+
+BCV = [f"img{n:04}" for n in range(1, 41) if n not in range(11, 21)]
+
+
+def test_bcv_has_the_cases_of_the_paper():
+    split = split_cases(BCV, "BCV")
+    assert [int(case[3:]) for case in split.test] == [1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38]
+    assert len(BCV) == 30 and (len(split.train), len(split.validation), len(split.test)) == (16, 2, 12)
+    # TransSeg's released code trains on these 18.
+    paper = {5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40}
+    assert {int(case[3:]) for case in (*split.train, *split.validation)} == paper
+    assert split_cases(BCV[::-1], "BCV") == split != split_cases(BCV, "BCV", seed=1)
+
+
+@pytest.mark.parametrize("cases", [BCV[:4], [*BCV, BCV[0]], [*BCV, "scan"], []])
+def test_bcv_that_cannot_be_split_is_refused(cases):
+    with pytest.raises(InputError, match="BCV cannot be split"):
+        split_cases(cases, "BCV")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medseg.errors import InputError
-from medseg.metrics.statistics import bootstrap_interval, paired_difference
+from medseg.metrics.statistics import bootstrap_interval, paired_difference, paired_over_seeds
 
 # Mean Dice of three runs of the centering arm and of the 2D arm, as published for TransSeg.
 CENTERING = [87.13, 86.52, 86.29]
@@ -115,3 +115,72 @@ def test_bad_input_is_refused():
         paired_difference([0.1, float("nan")], [0.1, 0.2])
     with pytest.raises(InputError, match="not a number"):
         bootstrap_interval([0.1, float("inf")])
+
+
+@settings(deadline=None, max_examples=30)
+@given(scores)
+def test_with_one_seed_it_is_the_paired_difference(pairs):
+    a, b = ([pair[k] / 100 for pair in pairs] for k in (0, 1))
+    plain = paired_difference(a, b, alternative="greater", resamples=50)
+    crossed = paired_over_seeds([a], [b], alternative="greater", resamples=50)
+    assert crossed.model_dump(include=set(type(plain).model_fields)) == plain.model_dump()
+    assert (crossed.n_seeds, crossed.over) == (1, "cases")
+    assert crossed.per_seed == (pytest.approx(plain.mean),)
+
+
+def draw(seeds, cases, spread_of_seeds, spread_of_cases):
+    rng = np.random.default_rng(0)
+    a = rng.normal(0, spread_of_seeds, (seeds, 1)) + rng.normal(0, spread_of_cases, (1, cases))
+    return a.tolist(), np.zeros((seeds, cases)).tolist()
+
+
+def test_equal_seeds_add_nothing_to_the_interval():
+    a, b = draw(3, 40, 0, 1)
+    found, plain = paired_over_seeds(a, b), paired_difference(a[0], b[0])
+    assert found.over == "cases and seeds" and found.per_seed == (pytest.approx(plain.mean),) * 3
+    assert (found.mean, found.wilcoxon_p) == (pytest.approx(plain.mean), plain.wilcoxon_p)
+    width = plain.high - plain.low
+    assert (found.low, found.high) == (
+        pytest.approx(plain.low, abs=0.05 * width),
+        pytest.approx(plain.high, abs=0.05 * width),
+    )
+
+
+def test_the_variance_is_that_of_cases_and_of_seeds():
+    a, b = draw(8, 400, 2, 1)
+    found, table = paired_over_seeds(a, b), np.array(a)
+    of_means = [table.mean(axis=axis).std() / np.sqrt(n) for axis, n in ((1, 8), (0, 400))]
+    half = 1.96 * np.hypot(*of_means)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+    assert found.low < found.mean < found.high
+    assert (found.low, found.high) == tuple(paired_over_seeds(a, b).model_dump()[k] for k in ("low", "high"))
+    # Over cases alone the interval would not know of the seeds.
+    alone = paired_difference(table.mean(axis=0).tolist(), b[0])
+    assert found.high - found.low > 5 * (alone.high - alone.low)
+
+
+def test_the_order_of_seeds_and_cases_is_of_no_account_and_swapping_flips_the_sign():
+    rng = np.random.default_rng(1)
+    a, b = rng.random((3, 20)), rng.random((3, 20))
+    forth, back = (paired_over_seeds(x.tolist(), y.tolist()) for x, y in ((a, b), (b, a)))
+    other = paired_over_seeds(a[::-1, ::-1].tolist(), b[::-1, ::-1].tolist())
+    assert forth.mean == pytest.approx(-back.mean) == pytest.approx(other.mean)
+    assert forth.wilcoxon_p == pytest.approx(back.wilcoxon_p) == pytest.approx(other.wilcoxon_p)
+    assert forth.per_seed == tuple(pytest.approx(-d) for d in back.per_seed)
+    assert other.per_seed == tuple(pytest.approx(d) for d in forth.per_seed[::-1])
+
+
+def test_a_case_without_a_score_under_one_seed_is_dropped():
+    found = paired_over_seeds([[0.9, 0.5, 0.7], [0.8, None, 0.6]], [[0.8, 0.5, 0.5], [0.8, 0.5, 0.5]])
+    assert (found.n, found.n_dropped, found.n_seeds) == (2, 1, 2)
+    assert found.per_seed == (pytest.approx(0.15), pytest.approx(0.05)) and found.mean == pytest.approx(0.1)
+    none = paired_over_seeds([[None], [0.5]], [[0.1], [0.1]])
+    assert (none.n, none.mean, none.low, none.per_seed) == (0, None, None, (None, None))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([], []), ([[0.1]], [[0.1], [0.2]]), ([[0.1, 0.2]], [[0.1]]), ([[0.1], [0.1, 0.2]],) * 2]
+)
+def test_scores_that_are_not_crossed_are_refused(a, b):
+    with pytest.raises(InputError, match="not crossed"):
+        paired_over_seeds(a, b)

@@ -122,6 +122,23 @@ def test_a_study_on_a_base_has_its_cells():
     assert own.cells == base.cells and own.tables == base.tables and own.dataset == "ACDC" != base.dataset
 
 
+def test_rows_are_cells_of_the_base_with_numbers_of_their_own():
+    base, own = (load(name, ROOT) for name in ("transseg_main", "transseg_liver"))
+    assert {cell.cell: cell.paper_dice for cell in own.cells} == {"transfer_depth": 87.67, "transfer": 87.24}
+    for cell in own.cells:
+        (of_base,) = base.choose([cell.cell])
+        assert cell.model_copy(update={"paper_dice": of_base.paper_dice}) == of_base
+
+
+def test_rows_that_the_base_does_not_have_are_refused(tmp_path):
+    (tmp_path / "studies").mkdir()
+    for name in ("transseg_main", "transseg_liver"):
+        text = (ROOT / "studies" / f"{name}.yaml").read_text()
+        (tmp_path / "studies" / f"{name}.yaml").write_text(text.replace("{cell: transfer,", "{cell: nobody,"))
+    with pytest.raises(InputError, match="does not describe a study"):
+        load("transseg_liver", tmp_path)
+
+
 def test_a_table_is_a_study_of_its_rows():
     study = load("transseg_ablations", ROOT)
     for table in study.tables:

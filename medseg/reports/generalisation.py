@@ -1,0 +1,108 @@
+"""Other data sets and single organs: the paper's Tables 3 and 5 beside what was measured."""
+
+import os
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import pandas as pd
+
+from medseg.data.catalog import DATASETS
+from medseg.data.download import VARIABLE
+from medseg.metrics.summary import summarise
+from medseg.records import store
+from medseg.records.schema import Record
+from medseg.reports.papers import paper_table
+from medseg.reports.tables import NOT_RUN, cut, signed
+from medseg.studies.obstacle import lacks_data
+from medseg.studies.schedule import answering
+from medseg.studies.status import states
+from medseg.studies.study import Study, load, project_root
+
+NO_DATA = "no data here"
+OURS, OTHERS, PER_CASE, POOLED = "printed", "printed, other split", "measured, per case", "measured, pooled"
+# The two arms of Table 5: cell, row of the printed table, heading here.
+ARMS = (("transfer", "Ours w/o D", "one slice"), ("transfer_depth", "Ours", "five slices"))
+
+
+def records_of(study: Study) -> list[Record]:
+    """All records of a study in results/."""
+    return store.read_study(project_root() / "results", study.name)
+
+
+def generalisation_table(columns: Mapping[str, str], profile: str) -> pd.DataFrame:
+    """One row a data set: what TransSeg prints in Table 5, and what was measured of the same two arms.
+
+    Args:
+        columns: column of Table 5 to the study that asks it here.
+        profile: budget of the records.
+    """
+    rows = {}
+    for column, name in columns.items():
+        study, printed = load(name), paper_table("transseg_t5_generalisation")[column].dropna()
+        row = {(OURS, title): cut(printed[line]) for _, line, title in ARMS}
+        row |= {(OTHERS, who): n for who, n in _other_methods(printed).items()}
+        rows[study.dataset] = row | _measured(study, profile)
+    return pd.DataFrame(rows).T.rename_axis("data set")
+
+
+def _other_methods(printed: "pd.Series[float]") -> dict[str, str]:
+    """nnU-Net, and the one more method that some columns have; their names without the note in brackets."""
+    found = {str(name).split(" (")[0]: cut(n) for name, n in printed.items() if "Ours" not in str(name)}
+    return {"nnU-Net": found.pop("nnUNet"), "another": ", ".join(f"{who} {n}" for who, n in found.items())}
+
+
+def _measured(study: Study, profile: str) -> dict[tuple[str, str], str]:
+    records = records_of(study)
+    found = {state.cell: state for state in states(study, records, profile)}
+    here = VARIABLE in os.environ and lacks_data(study.config(study.cells[0], 0, profile)) is None
+    # Records are proof that the data were at hand, wherever this page is built.
+    absent = NOT_RUN if records or here else NO_DATA
+    row: dict[tuple[str, str], str] = {}
+    for block, field in ((PER_CASE, "dice"), (POOLED, "dice_pooled")):
+        for cell, _, title in ARMS:
+            measured = found[cell].measured
+            row[block, title] = cut(100 * getattr(measured, field)) if measured else absent
+    return row | {
+        ("seeds", title): f"{len(found[cell].seeds_done)} of {len(study.seeds)}" for cell, _, title in ARMS
+    }
+
+
+def organ_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell, one column a label: mean Dice over cases and seeds in percent (form of Table 3)."""
+    labels = {value: name for value, name in DATASETS[study.dataset].labels.items() if value}
+    rows = []
+    for state in states(study, records, profile):
+        row = {"model": state.title} | dict.fromkeys([*labels.values(), "all labels"], NOT_RUN)
+        if m := state.measured:
+            row |= {name: cut(100 * m.dice_per_label[value]) for value, name in labels.items()}
+            row["all labels"] = cut(100 * m.dice)
+        rows.append(row | {"seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"})
+    return pd.DataFrame(rows).set_index("model")
+
+
+def beside_print_table(studies: Sequence[Study], profile: str) -> pd.DataFrame:
+    """One row a study: the arm that is best on validation cases, its Dice on test cases, printed numbers.
+
+    The study's first reference is nnU-Net. Dice per case stands beside it, pooled Dice beside TransSeg.
+    """
+    return pd.DataFrame([_best(study, profile) for study in studies]).fillna("").set_index("data set")
+
+
+def _best(study: Study, profile: str) -> dict[str, str]:
+    kept = answering(study, records_of(study), profile)
+    reached = {s.cell: s.measured.dice_validation for s in states(study, kept, profile) if s.measured}
+    best = max(reached, key=lambda cell: reached[cell]) if reached else None
+    runs = [r for r in kept if r.identity.cell == best and r.outcome.status == "done"]
+    tests = [summarise(run.scores("test")) for run in runs]
+    row = {"data set": study.dataset, "best arm": study.choose([best])[0].title if best else NOT_RUN}
+    row |= {"seeds": str(len(runs)), "test cases": str(tests[0].n_cases) if tests else ""}
+    nnunet, ours = study.references[0].paper_dice, study.choose(["transfer_depth"])[0].paper_dice
+    row |= _beside("per case", [test.mean_dice for test in tests], "nnU-Net", nnunet)
+    return row | _beside("pooled", [test.mean_pooled_dice for test in tests], "TransSeg", ours)
+
+
+def _beside(kind: str, found: Sequence[float | None], who: str, printed: float | None) -> dict[str, str]:
+    dice = [100 * value for value in found if value is not None]
+    mean = fmean(dice) if dice else None
+    difference = None if mean is None or printed is None else mean - printed
+    return {kind: cut(mean), f"{who} printed": cut(printed), f"{kind} minus {who}": signed(difference)}

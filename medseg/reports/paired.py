@@ -1,0 +1,65 @@
+"""Two cells of a study compared over cases and seeds: the table of differences."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from medseg.metrics.statistics import CrossedDifference, paired_over_seeds
+from medseg.metrics.summary import case_means
+from medseg.records.schema import Record
+from medseg.reports.tables import NOT_RUN, signed
+from medseg.studies.schedule import answering
+from medseg.studies.study import Study
+
+# Dice of every case in percent, by seed.
+OfSeeds = Mapping[int, Mapping[str, float | None]]
+
+
+def paired_over_seeds_table(
+    study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """Differences of two cells in points of Dice, with an interval over cases and seeds.
+
+    Seeds and cases are those that both cells have. The p-value is over cases, of differences averaged over
+    seeds; with one seed the interval is over cases, and its row says so.
+    """
+    titles = {cell.cell: cell.title for cell in study.cells}
+    kept = answering(study, records, profile)
+    rows = []
+    for first, second in pairs:
+        row = {"difference": f"{titles[first]} minus {titles[second]}"}
+        seeds, found = compared(_of_seeds(kept, first), _of_seeds(kept, second), study.seeds)
+        rows.append(row | ({"points": NOT_RUN} if found is None else _shown(seeds, found)))
+    return pd.DataFrame(rows).fillna("").set_index("difference")
+
+
+def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], CrossedDifference | None]:
+    """The seeds that both have, in the order given, and the difference a - b; None without such a seed."""
+    seeds = [seed for seed in order if seed in a and seed in b]
+    if not seeds:
+        return seeds, None
+    cases = sorted(set.intersection(*(set(side[seed]) for side in (a, b) for seed in seeds)))
+    first, second = ([[side[seed][case] for case in cases] for seed in seeds] for side in (a, b))
+    return seeds, paired_over_seeds(first, second)
+
+
+def _of_seeds(records: Sequence[Record], cell: str) -> dict[int, dict[str, float | None]]:
+    return {
+        r.identity.seed: {
+            case: None if dice is None else 100 * dice for case, dice in case_means(r.scores()).items()
+        }
+        for r in records
+        if r.identity.cell == cell and r.outcome.status == "done"
+    }
+
+
+def _shown(seeds: Sequence[int], found: CrossedDifference) -> dict[str, str]:
+    return {
+        "points": signed(found.mean),
+        "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
+        "over": found.over,
+        "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
+        "seeds": str(found.n_seeds),
+        "cases": str(found.n),
+        "Wilcoxon p": "" if found.wilcoxon_p is None else f"{found.wilcoxon_p:.2g}",
+    }
