@@ -63,7 +63,8 @@ class ModelConfig(Frozen):
         intensity: the range that the network sees; the paper states -1 to 1, its code takes 0 to 1.
         decoder: key of DECODERS.
         target: the slices that are predicted: the centre of the window, or all of it.
-        mixing: where slices meet: in the patch embedding, or in attention (medseg.encoders.volume_tokens).
+        mixing: where slices meet: in the patch embedding, in attention (medseg.encoders.volume_tokens), or
+            nowhere: slices are a batch of images (medseg.encoders.slice_batch).
     """
 
     network: Literal["vit_upernet", "unet3d"] = "vit_upernet"
@@ -71,9 +72,19 @@ class ModelConfig(Frozen):
     weights: str | None = "vit_tiny_augreg"
     inflation: Literal["center", "average", "linear", "variance", "rgb", "random"] = "center"
     intensity: tuple[float, float] = (-1.0, 1.0)
-    decoder: Literal["upernet", "setr_pup", "conv_trans", "unet"] = "upernet"
+    decoder: Literal[
+        "upernet",
+        "setr_pup",
+        "conv_trans",
+        "unet",
+        "med_upernet",
+        "swin_unet",
+        "setr_naive",
+        "setr_mla",
+        "med_setr_pup",
+    ] = "upernet"
     target: Literal["center", "all"] = "center"
-    mixing: Literal["patch", "joint", "cycle"] = "patch"
+    mixing: Literal["patch", "joint", "cycle", "slices"] = "patch"
     slices: int = Field(5, ge=1)
     stride: int = Field(1, ge=1)
     image_px: int = Field(224, ge=16)
@@ -88,7 +99,9 @@ class ModelConfig(Frozen):
     def _check(self) -> "ModelConfig":
         if self.stride > 1 and (self.target == "all" or self.network == "unet3d"):
             raise ValueError("a network that predicts all slices of a window needs stride 1")
-        if self.mixing != "patch" and self.target == "all":
+        if self.mixing == "slices" and self.target == "center":
+            raise ValueError("slices as a batch give every slice: target 'all'")
+        if self.mixing in ("joint", "cycle") and self.target == "all":
             raise ValueError("slices that meet in attention give the centre slice only: target 'center'")
         return self
 

@@ -14,6 +14,10 @@ def _transseg(encoder: str, slices: int, **others: Any) -> ModelConfig:
 # Hierarchical encoders give their four stages; the paper's decoder is 512 wide on them.
 _STAGES: dict[str, Any] = {"taps": (0, 1, 2, 3), "decoder_channels": 512}
 
+# B volumes of 128^3 voxels and four modalities go through a 2D network as B * 128 slices.
+_MEDTUNING: dict[str, Any] = {"weights": None, "slices": 128, "image_px": 128, "in_channels": 4, "classes": 4}
+_MEDTUNING |= {"mixing": "slices", "target": "all"}
+
 MODELS: dict[str, ModelConfig] = {
     "transseg-vit-tiny-1": _transseg("vit_tiny_patch16_224", 1),
     "transseg-vit-tiny-5": _transseg("vit_tiny_patch16_224", 5),
@@ -27,6 +31,16 @@ MODELS: dict[str, ModelConfig] = {
     "transseg-swin-tiny-5": _transseg("swin_tiny_patch4_window7_224", 5, **_STAGES),
     "transseg-video-swin-base-5": _transseg("video_swin_base", 5, **_STAGES),
     "transseg-tiny-vit-5": _transseg("tiny_vit_5m_mobile_sam", 5, **_STAGES),
+    "medtuning-vit-base-upernet": ModelConfig(
+        encoder="med_vit_base_patch16_224",
+        decoder="med_upernet",
+        taps=(2, 5, 8, 11),
+        decoder_channels=256,
+        **_MEDTUNING,
+    ),
+    "medtuning-swin-unet": ModelConfig(
+        encoder="swin_unet_tiny", decoder="swin_unet", taps=(0, 1, 2, 3), **_MEDTUNING
+    ),
     # What the two-core budget trains on Task04_Hippocampus (studies/transseg_main.yaml).
     "hippocampus-vit-tiny-1": ModelConfig(slices=1, **PROFILES["colab"]["model"]),
     "hippocampus-vit-tiny-5": ModelConfig(slices=5, **PROFILES["colab"]["model"]),

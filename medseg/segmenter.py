@@ -14,11 +14,13 @@ import medseg.compat  # noqa: F401  isort: skip
 from medseg.config import ModelConfig
 from medseg.data.transforms import HIGH, LOW
 from medseg.decoders import DECODERS
+from medseg.decoders.swin_unet import SwinUnet
 from medseg.decoders.unet3d import MULTIPLE as UNET3D_MULTIPLE
 from medseg.decoders.unet3d import UNet3D
 from medseg.encoders.checkpoints import LoadReport
 from medseg.encoders.contract import Encoder
 from medseg.encoders.registry import make
+from medseg.encoders.slice_batch import VolumeLogits
 from medseg.errors import InputError
 from medseg.runtime import generator_for
 from medseg.shapes import CHANNEL, Windows
@@ -107,11 +109,12 @@ def _vit_upernet(config: ModelConfig) -> Segmenter:
     )
     width = config.decoder_channels or encoder.channels[-1]
     every = config.target == "all"
-    planes = config.classes * (config.slices if every else 1)
+    apart = config.mixing == "slices"
+    planes = config.classes * (config.slices if every and not apart else 1)
     parts: dict[str, nn.Module] = {"encoder": encoder}
     parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes, encoder.strides)
     if every:
-        parts["slices"] = SliceLogits(config.slices)
+        parts["slices"] = (VolumeLogits if apart else SliceLogits)(config.slices)
     return Segmenter(parts, config.target, config.intensity)
 
 
@@ -151,9 +154,11 @@ def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]
             got=config.weights,
             do="leave the weights out, or choose a network with an encoder",
         )
-    return segmenter, segmenter.encoder.load(
-        config.weights, config.inflation, generator_for(seed, "inflation")
-    )
+    report = segmenter.encoder.load(config.weights, config.inflation, generator_for(seed, "inflation"))
+    decoder = segmenter.parts["decoder"]
+    if isinstance(decoder, SwinUnet):
+        decoder.copy_from(segmenter.encoder.state_dict())
+    return segmenter, report
 
 
 @dataclass(frozen=True)

@@ -48,3 +48,15 @@ def test_every_named_network_can_be_measured(name):
 def test_an_unknown_name():
     with pytest.raises(InputError, match="unknown model"):
         config_of("transseg-nobody")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoder"),
+    [
+        ("medtuning-vit-base-upernet", 85_892_352, 14_956_804),
+        ("medtuning-swin-unet", 20_404_122, 6_749_994),
+    ],
+)
+def test_base_networks_of_med_tuning(name, encoder, decoder):
+    parts = size_of(name).parameters_per_part
+    assert parts == {"encoder": encoder, "decoder": decoder, "slices": 0}

@@ -19,6 +19,15 @@ OTHERS = {
     "all_slices": {"target": "all"},
     "swin": {"encoder": "swin_tiny_patch4_window7_224", "taps": STAGES, "weights": "stand_in"},
     "tiny_vit": {"encoder": "tiny_vit_5m_mobile_sam", "taps": STAGES, "weights": "stand_in"},
+    "slices as a batch": {
+        "encoder": "med_test_vit",
+        "taps": (1, 2, 3, 5),
+        "mixing": "slices",
+        "target": "all",
+    }
+    | {"decoder": "med_upernet"},
+    "swin-unet": {"encoder": "swin_unet_tiny", "taps": STAGES, "mixing": "slices", "target": "all"}
+    | {"decoder": "swin_unet", "image_px": 64, "weights": "stand_in"},
     "slices meet in attention": {"encoder": "test_vit", "taps": (1, 2, 3, 5), "mixing": "joint"},
 }
 

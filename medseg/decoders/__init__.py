@@ -6,7 +6,12 @@ from typing import Protocol
 from torch import nn
 
 from medseg.decoders.conv_trans import ConvTrans
+from medseg.decoders.med_setr_pup import MedSetrPup
+from medseg.decoders.med_upernet import MedUPerNet
+from medseg.decoders.setr_mla import SetrMla
+from medseg.decoders.setr_naive import SetrNaive
 from medseg.decoders.setr_pup import SetrPup
+from medseg.decoders.swin_unet import SwinUnet
 from medseg.decoders.unet import UNet
 from medseg.decoders.upernet import UPerNet
 
@@ -27,4 +32,10 @@ DECODERS: dict[str, BuildDecoder] = {
     "setr_pup": SetrPup,
     "conv_trans": ConvTrans,
     "unet": UNet,
+    # Those of Med-Tuning.
+    "med_upernet": MedUPerNet,
+    "swin_unet": SwinUnet,
+    "setr_naive": SetrNaive,
+    "setr_mla": SetrMla,
+    "med_setr_pup": MedSetrPup,
 }

@@ -1,0 +1,80 @@
+"""The slices of a window as a batch of images for a 2D network, and its logits as a volume again.
+
+Med-Tuning (Wang et al. 2023, section 3) so sends B volumes of D slices through a 2D network: no slice sees
+another, unless something between its blocks (an adapter) lets it.
+"""
+
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from medseg.encoders.checkpoints import LoadReport
+from medseg.encoders.contract import Encoder
+from medseg.encoders.sites import Site
+from medseg.encoders.timm_encoder import TimmEncoder
+from medseg.errors import InputError
+from medseg.shapes import BATCH, CHANNEL, DEPTH, Windows
+
+
+class SliceBatch(Encoder):
+    """Windows (B, C, D, H, W) in, maps (B * D, channels[i], H / strides[i], W / strides[i]) out.
+
+    The slices of a window follow each other in the batch.
+
+    Args:
+        plane: an encoder of windows of one slice.
+        slices: depth of the windows.
+    """
+
+    def __init__(self, plane: Encoder, slices: int):
+        super().__init__()
+        self.plane, self.slices = plane, slices
+        self.channels, self.strides = plane.channels, plane.strides
+        for part in plane.modules():
+            if isinstance(part, TimmEncoder):
+                part.slices_in_batch = slices
+
+    def forward(self, windows: Windows) -> list[Float[Tensor, "_slices _c _h _w"]]:
+        """Feature maps of every slice at the taps.
+
+        Raises:
+            InputError: windows of another depth.
+        """
+        if windows.shape[DEPTH] != self.slices:
+            raise InputError(
+                "the windows do not fit the encoder",
+                expected=f"{self.slices} slices",
+                got=str(tuple(windows.shape)),
+                do="cut such windows, or build the encoder for this depth",
+            )
+        images = windows.transpose(CHANNEL, DEPTH).flatten(BATCH, CHANNEL)
+        return self.plane(images.unsqueeze(DEPTH))
+
+    def load(self, weights: str, rule: str, generator: Generator | None = None) -> LoadReport:
+        """Fill the 2D network with 2D weights, see its own `load`; one slice has one kernel."""
+        return self.plane.load(weights, rule, generator)
+
+    def sites(self) -> list[Site]:
+        """The blocks of the 2D network; their tokens lie as volumes of all slices of a window."""
+        return [replace(site, name=f"plane.{site.name}") for site in self.plane.sites()]
+
+    def recompute_activations(self) -> None:
+        """As the 2D network."""
+        self.plane.recompute_activations()
+
+
+class VolumeLogits(nn.Module):
+    """Logits of slices as those of volumes: (B * D, K, h, w) to (B, K, D, h, w).
+
+    Args:
+        slices: D.
+    """
+
+    def __init__(self, slices: int):
+        super().__init__()
+        self.slices = slices
+
+    def forward(self, logits: Float[Tensor, "bd k h w"]) -> Float[Tensor, "_b k _d h w"]:
+        """Logits of every voxel."""
+        return logits.unflatten(BATCH, (-1, self.slices)).transpose(CHANNEL, DEPTH)
