@@ -50,6 +50,20 @@ class DataConfig(Frozen):
     split_seed: int = 1234
 
 
+class TuningConfig(Frozen):
+    """What of the encoder trains; the decoder trains in any case.
+
+    Attributes:
+        method: "full", "head" (nothing of the encoder), "bias", "norm", or key of medseg.adapters.METHODS.
+        options: of the adapter, by the names of its class.
+        also: what the names of parameters of the encoder contain that train as well, such as "pos_embed".
+    """
+
+    method: str = "full"
+    options: dict[str, bool | int | float | str] = {}
+    also: tuple[str, ...] = ()
+
+
 class ModelConfig(Frozen):
     """One network: what it sees (`slices`, `image_px`), what it is made of, where its weights come from.
 
@@ -63,6 +77,7 @@ class ModelConfig(Frozen):
         intensity: the range that the network sees; the paper states -1 to 1, its code takes 0 to 1.
         decoder: key of DECODERS.
         target: the slices that are predicted: the centre of the window, or all of it.
+        tuning: what of the encoder trains.
         mixing: where slices meet: in the patch embedding, in attention (medseg.encoders.volume_tokens), or
             nowhere: slices are a batch of images (medseg.encoders.slice_batch).
     """
@@ -94,6 +109,7 @@ class ModelConfig(Frozen):
     taps: tuple[int, ...] = (3, 5, 7, 11)
     # None: as wide as the encoder, as in TransSeg.
     decoder_channels: int | None = Field(None, ge=8)
+    tuning: TuningConfig = TuningConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":

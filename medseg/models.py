@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from medseg.config import PROFILES, ModelConfig
+from medseg.config import PROFILES, ModelConfig, TuningConfig
 from medseg.errors import InputError
 
 
@@ -14,7 +14,8 @@ def _transseg(encoder: str, slices: int, **others: Any) -> ModelConfig:
 # Hierarchical encoders give their four stages; the paper's decoder is 512 wide on them.
 _STAGES: dict[str, Any] = {"taps": (0, 1, 2, 3), "decoder_channels": 512}
 
-# B volumes of 128^3 voxels and four modalities go through a 2D network as B * 128 slices.
+# B volumes of 128^3 voxels and four modalities go through a 2D network as B * 128 slices. Med-Tuning's code
+# freezes patch embedding and blocks: `also` is what it leaves to train of the encoder.
 _MEDTUNING: dict[str, Any] = {"weights": None, "slices": 128, "image_px": 128, "in_channels": 4, "classes": 4}
 _MEDTUNING |= {"mixing": "slices", "target": "all"}
 
@@ -36,10 +37,15 @@ MODELS: dict[str, ModelConfig] = {
         decoder="med_upernet",
         taps=(2, 5, 8, 11),
         decoder_channels=256,
+        tuning=TuningConfig(also=("pos_embed", "trunk.norm.")),
         **_MEDTUNING,
     ),
     "medtuning-swin-unet": ModelConfig(
-        encoder="swin_unet_tiny", decoder="swin_unet", taps=(0, 1, 2, 3), **_MEDTUNING
+        encoder="swin_unet_tiny",
+        decoder="swin_unet",
+        taps=(0, 1, 2, 3),
+        tuning=TuningConfig(also=("trunk.norm.",)),
+        **_MEDTUNING,
     ),
     # What the two-core budget trains on Task04_Hippocampus (studies/transseg_main.yaml).
     "hippocampus-vit-tiny-1": ModelConfig(slices=1, **PROFILES["colab"]["model"]),

@@ -24,6 +24,7 @@ from medseg.encoders.slice_batch import VolumeLogits
 from medseg.errors import InputError
 from medseg.runtime import generator_for
 from medseg.shapes import CHANNEL, Windows
+from medseg.tuning import ADAPTER, tune
 
 # What the network predicts of a window: its centre slice (B K H W), or every slice (B K D H W).
 Target = Literal["center", "all"]
@@ -133,6 +134,19 @@ def _unet3d(config: ModelConfig) -> Segmenter:
 NETWORKS: dict[str, Callable[[ModelConfig], Segmenter]] = {"vit_upernet": _vit_upernet, "unet3d": _unet3d}
 
 
+def unfilled(config: ModelConfig) -> Segmenter:
+    """The network of a configuration before foreign weights, frozen and with its adapter as that says.
+
+    The adapter is drawn last: with and without one all else starts the same.
+
+    Raises:
+        InputError: the parts do not fit each other, or the encoder takes no such adapter.
+    """
+    segmenter = NETWORKS[config.network](config)
+    tune(segmenter, config.tuning.method, config.tuning.options, config.tuning.also)
+    return segmenter
+
+
 def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]:
     """The network of a configuration, its fresh parts seeded, its encoder filled where weights are named.
 
@@ -144,7 +158,7 @@ def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_for(seed, "init").initial_seed())
-        segmenter = NETWORKS[config.network](config)
+        segmenter = unfilled(config)
     if config.weights is None:
         return segmenter, None
     if segmenter.encoder is None:
@@ -196,7 +210,7 @@ def _layer_norm_flops(shape: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
 def measure_size(config: ModelConfig) -> Size:
     """Size of a network without weights or memory for them, for one window: built on torch's meta device."""
     with torch.device("meta"):
-        segmenter = NETWORKS[config.network](config).eval()
+        segmenter = unfilled(config).eval()
         shape = (1, config.in_channels, config.slices, config.image_px, config.image_px)
         counter = FlopCounterMode(display=False, custom_mapping={LAYER_NORM: _layer_norm_flops})
         with counter, torch.no_grad():
@@ -204,12 +218,16 @@ def measure_size(config: ModelConfig) -> Size:
     by_module = counter.get_flop_counts()
     by_part = {name: by_module.get(f"Segmenter.parts.{name}", {}) for name in segmenter.parts}
     norms = {name: ops.get(LAYER_NORM, 0) for name, ops in by_part.items()}
+    whole: dict[str, nn.Module] = dict(segmenter.parts.items())
+    if adapter := dict(segmenter.named_children()).get(ADAPTER):
+        # It works inside the encoder: its FLOPs are counted there.
+        whole[ADAPTER] = adapter
     return Size(
         parameters=count_parameters(segmenter),
         trainable=count_parameters(segmenter, trainable_only=True),
         flops=counter.get_total_flops() - by_module["Global"].get(LAYER_NORM, 0),
         input_shape=shape,
-        parameters_per_part={name: count_parameters(part) for name, part in segmenter.parts.items()},
+        parameters_per_part={name: count_parameters(part) for name, part in whole.items()},
         flops_per_part={name: sum(ops.values()) - norms[name] for name, ops in by_part.items()},
         flops_with_layer_norms_per_part={name: sum(ops.values()) for name, ops in by_part.items()},
     )

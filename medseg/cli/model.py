@@ -25,18 +25,28 @@ def model_list() -> None:
 
 
 @model_app.command("show", epilog="Example: medseg model show transseg-vit-tiny-5 --json")
-def model_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
+def model_show(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="How the encoder is tuned: full, head, bias, norm, lora, med_adapter, ..."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show parameters and FLOPs (one multiply-add = 2), whole and per part, for one window."""
     from medseg.models import config_of
     from medseg.segmenter import measure_size
 
-    size = measure_size(config_of(name))
+    config = config_of(name)
+    if adapter is not None:
+        config = config.model_copy(update={"tuning": config.tuning.model_copy(update={"method": adapter})})
+    size = measure_size(config)
     if as_json:
         print(json.dumps({"name": name, **asdict(size)}, indent=1))
         return
     table = Table("part", "parameters", "FLOPs", title=f"{name}, input B C D H W = {size.input_shape}")
     for part, parameters in size.parameters_per_part.items():
-        table.add_row(part, f"{parameters:,}", f"{size.flops_per_part[part]:,}")
+        table.add_row(part, f"{parameters:,}", f"{size.flops_per_part.get(part, 0):,}")
     table.add_row("all", f"{size.parameters:,}", f"{size.flops:,}", end_section=True)
     table.add_row("trainable", f"{size.trainable:,}", "")
     console.print(table)

@@ -13,12 +13,14 @@ EMBEDDINGS = (
     "relative_position_bias_table",
     "attention_biases",
 )
+# Tokens that medseg.adapters.prompts inserts.
+PROMPTS = "adapter.tokens."
 
 
 def adamw(network: nn.Module, train: TrainConfig, fused: bool) -> optim.Optimizer:
     """AdamW; biases, embeddings and, without `decay_norms`, the weights of norms are not decayed."""
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    plain = {name for name, p in named if p.ndim == 1 or name.endswith(EMBEDDINGS)}
+    plain = {name for name, p in named if p.ndim == 1 or name.endswith(EMBEDDINGS) or PROMPTS in name}
     if train.decay_norms:
         norms = [name for name, m in network.named_modules() if isinstance(m, nn.LayerNorm)]
         plain -= {f"{name}.weight" for name in norms}

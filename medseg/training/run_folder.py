@@ -15,7 +15,7 @@ from medseg.data.catalog import DatasetCard
 from medseg.errors import InputError
 from medseg.files import write_atomic
 from medseg.runtime import device_kind
-from medseg.segmenter import NETWORKS, Segmenter
+from medseg.segmenter import Segmenter, unfilled
 from medseg.training import checkpoint
 from medseg.training.curve import CURVE_FILE, Curve, write_curve
 from medseg.training.loggers import MAKERS
@@ -120,7 +120,7 @@ def load_model(run_dir: Path) -> tuple[Segmenter, Run]:
     """
     run = read(run_dir)
     path = Path(run_dir) / MODEL_FILE
-    segmenter = NETWORKS[run.config.model.network](run.config.model)
+    segmenter = unfilled(run.config.model)
     try:
         segmenter.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -55,9 +55,13 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """The network with every batch norm in it replaced; parameters and buffers are the same objects."""
+    """The network with every batch norm that trains replaced; parameters and buffers are the same objects.
+
+    A frozen one keeps its statistics (medseg.tuning): there is nothing to synchronise.
+    """
     for name, child in network.named_children():
-        if isinstance(child, _BatchNorm) and not isinstance(child, SyncedBatchNorm):
+        trains = all(parameter.requires_grad for parameter in child.parameters(recurse=False))
+        if isinstance(child, _BatchNorm) and not isinstance(child, SyncedBatchNorm) and trains:
             twin = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
             twin.weight, twin.bias = child.weight, child.bias
             for buffer, value in child.named_buffers():

@@ -61,3 +61,9 @@ def test_replaced_norms_share_parameters_and_buffers():
     assert torch.equal(twin(values), norm(values))
     synchronised(layers)
     assert layers[1][0] is twin
+
+
+def test_a_frozen_norm_stays():
+    norms = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2))
+    norms[0].requires_grad_(False)
+    assert [type(norm) for norm in synchronised(norms)] == [nn.BatchNorm2d, SyncedBatchNorm]

@@ -1,0 +1,198 @@
+"""Tuning: what is frozen stays, what is named trains, and a file of the tuned part is the whole network."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from medseg.config import ModelConfig, TrainConfig
+from medseg.errors import InputError
+from medseg.segmenter import NETWORKS, build, count_parameters
+from medseg.training.optimizer import adamw
+from medseg.tuning import METHODS, OWN, base_digest, load_tuned, save_tuned, tune, tuned_state
+
+VIT = ModelConfig(
+    encoder="test_vit", taps=(1, 2, 3, 5), slices=3, image_px=32, decoder_channels=8, weights=None
+)
+STAGES = {"taps": (0, 1, 2, 3)}
+SWIN = VIT.model_copy(update=STAGES | {"encoder": "swin_tiny_patch4_window7_224"})
+TINY_VIT = VIT.model_copy(update=STAGES | {"encoder": "tiny_vit_5m_mobile_sam"})
+BEIT = VIT.model_copy(update={"encoder": "beit_base_patch16_224"})
+PARTS = sorted({*OWN, *METHODS} - {"full"})
+# Tuned in TinyViT, whose batch norms are among the base.
+IN_TINY_VIT = ("bias", "norm")
+
+
+def tuned(config, method, options=None, also=(), seed=0):
+    segmenter, _ = build(config, seed)
+    torch.manual_seed(seed)
+    tune(segmenter, method, options, also)
+    return segmenter
+
+
+def without_memory(config, method):
+    """As medseg.segmenter.measure_size builds it."""
+    with torch.device("meta"):
+        segmenter = NETWORKS[config.network](config)
+        tune(segmenter, method)
+    return segmenter
+
+
+def windows_of(config):
+    return torch.randn(
+        2, 1, config.slices, config.image_px, config.image_px, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def train(segmenter, config, steps=3):
+    optimizer = adamw(segmenter, TrainConfig(lr=1e-2, weight_decay=0.1), fused=False)
+    segmenter.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        segmenter(windows_of(config)).square().mean().backward()
+        optimizer.step()
+    return segmenter.eval()
+
+
+def trained_names(segmenter):
+    return {name for name, p in segmenter.encoder.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [*((VIT, method) for method in PARTS), *((TINY_VIT, method) for method in IN_TINY_VIT)],
+    ids=lambda value: value if isinstance(value, str) else value.encoder,
+)
+def test_the_base_does_not_change_and_all_else_does(config, method, tmp_path):
+    segmenter = tuned(config, method)
+    digest, before = base_digest(segmenter), {n: v.clone() for n, v in segmenter.state_dict().items()}
+    train(segmenter, config)
+    assert base_digest(segmenter) == digest
+    after, saved = segmenter.state_dict(), tuned_state(segmenter)
+    assert all(torch.equal(after[name], before[name]) for name in set(after) - set(saved))
+    trainable = {name for name, p in segmenter.named_parameters() if p.requires_grad}
+    assert trainable <= set(saved)
+    # A fresh TinyViT has paths that a norm multiplies by zero; the first stage of Med-Adapter is given zeros.
+    moved = {name for name, p in segmenter.named_parameters() if p.grad is not None and p.grad.any()}
+    whole = config is VIT and method != "med_adapter"
+    assert moved == trainable if whole else moved <= trainable
+    assert not [name for name in moved if torch.equal(after[name], before[name])]
+
+    path = tmp_path / "tuned.safetensors"
+    save_tuned(segmenter, path)
+    held = sum(value.nbytes for value in saved.values())
+    assert held <= path.stat().st_size <= held + 200 * len(saved), "values, and a header"
+    assert sum(value.nbytes for value in after.values()) > held
+    other = tuned(config, method).eval()
+    windows = windows_of(config)
+    assert not torch.equal(other(windows), segmenter(windows))
+    load_tuned(other, path)
+    assert torch.equal(other(windows), segmenter(windows))
+
+
+def test_full_trains_all_and_freezes_nothing(tmp_path):
+    segmenter = tuned(VIT, "full")
+    assert set(tuned_state(segmenter)) == set(segmenter.state_dict())
+    assert count_parameters(segmenter) == count_parameters(segmenter, trainable_only=True)
+    unet = ModelConfig(network="unet3d", slices=16, image_px=32, weights=None)
+    assert tuned(unet, "full").encoder is None
+
+
+def test_head_leaves_no_graph_in_the_encoder():
+    for config in (VIT, TINY_VIT):
+        segmenter = tuned(config, "head").train()
+        assert not any(plane.requires_grad for plane in segmenter.encoder(windows_of(config)))
+        assert segmenter(windows_of(config)).requires_grad
+
+
+@pytest.mark.parametrize("config", [VIT, SWIN, TINY_VIT, BEIT], ids=lambda config: config.encoder)
+def test_biases_and_norms(config):
+    segmenter = without_memory(config, "bias")
+    biases = trained_names(segmenter)
+    every = dict(segmenter.encoder.named_parameters())
+    kinds = {name.rpartition(".")[-1] for name in biases}
+    assert kinds == ({"bias", "q_bias", "v_bias"} if config is BEIT else {"bias"})
+    assert all(every[name].ndim == 1 for name in biases)
+    assert not [name for name in set(every) - biases if name.endswith(".bias")]
+    norms = trained_names(without_memory(config, "norm"))
+    assert all("norm" in name or ".bn." in name for name in norms)
+    assert norms == {name for name in every if every[name].ndim == 1 and ("norm" in name or ".bn." in name)}
+
+
+def test_frozen_batch_norms_keep_their_statistics_in_train_mode():
+    segmenter = tuned(TINY_VIT, "head")
+    norms = [module for module in segmenter.encoder.modules() if isinstance(module, _BatchNorm)]
+    assert norms
+    train(segmenter, TINY_VIT)
+    assert all(norm.num_batches_tracked == 0 for norm in norms)
+    tuned_norms = tuned(TINY_VIT, "norm")
+    train(tuned_norms, TINY_VIT)
+    assert any("running_mean" in name and "encoder" in name for name in tuned_state(tuned_norms))
+    counted = [m.num_batches_tracked for m in tuned_norms.encoder.modules() if isinstance(m, _BatchNorm)]
+    assert all(count == 3 for count in counted)
+
+
+def test_more_of_the_encoder_by_name():
+    assert trained_names(tuned(VIT, "head", also=("pos_embed", "patch_embed.proj.w"))) == {
+        "trunk.pos_embed",
+        "trunk.patch_embed.proj.weight",
+    }
+    segmenter = tuned(VIT, "bottleneck", {"reduction": 8}, also=("pos_embed",))
+    assert trained_names(segmenter) == {"trunk.pos_embed"}
+    assert "parts.encoder.trunk.pos_embed" in tuned_state(segmenter)
+    assert segmenter.adapter.updates[0].down.out_features == 64 // 8
+
+
+def test_adapters_are_a_part_of_the_state():
+    segmenter = tuned(VIT, "lora")
+    names = {name for name in segmenter.state_dict() if not name.startswith("parts.")}
+    assert names and all(name.startswith("adapter.updates.") for name in names)
+    base = {name for name, _ in build(VIT, 0)[0].named_parameters()}
+    assert {name for name, _ in segmenter.named_parameters()} - names == base
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "also", "message"),
+    [
+        ("sideways", {}, (), "no such way"),
+        ("lora", {"ranks": 4}, (), "no such option"),
+        ("head", {"rank": 4}, (), "no such option"),
+        ("head", {}, ("pos_embet",), "names no parameter"),
+    ],
+)
+def test_refused_requests_leave_the_network_alone(method, options, also, message):
+    segmenter, _ = build(VIT, 0)
+    with pytest.raises(InputError, match=message):
+        tune(segmenter, method, options, also)
+    assert all(parameter.requires_grad for parameter in segmenter.parameters())
+
+
+def test_networks_that_are_not_tuned():
+    unet, _ = build(ModelConfig(network="unet3d", slices=16, image_px=32, weights=None), 0)
+    for segmenter in (unet, tuned(VIT, "head")):
+        with pytest.raises(InputError, match="tuned in part"):
+            tune(segmenter, "bottleneck")
+
+
+def test_files_that_do_not_fit(tmp_path):
+    path = tmp_path / "tuned.safetensors"
+    segmenter = tuned(VIT, "bottleneck")
+    save_tuned(segmenter, path)
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == {"base": base_digest(segmenter)}
+    assert set(load_file(path)) == set(tuned_state(segmenter))
+    for other, message in (
+        (tuned(VIT, "bottleneck", seed=1), "another base"),
+        (tuned(VIT, "bottleneck", {"reduction": 8}), "another way"),
+        (tuned(VIT, "head"), "another way"),
+    ):
+        before = {name: value.clone() for name, value in other.state_dict().items()}
+        with pytest.raises(InputError, match=message):
+            load_tuned(other, path)
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    with pytest.raises(InputError, match="cannot be read"):
+        load_tuned(segmenter, tmp_path / "none.safetensors")
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_tuned(segmenter, path)
