@@ -10,9 +10,10 @@ from torch import Tensor
 
 from medseg.config import AugmentConfig, ModelConfig
 from medseg.data.catalog import Case, DatasetCard
+from medseg.data.channels import read_channels
 from medseg.data.checks import check_pair
 from medseg.data.transforms import augmented, normalise
-from medseg.data.volume import Volume, read
+from medseg.data.volume import Volume
 from medseg.data.windows import WindowIndex, cut
 from medseg.errors import InputError
 from medseg.runtime import generator_for
@@ -47,7 +48,8 @@ class LoadedCase:
 
 def load_case(case: Case, card: DatasetCard) -> LoadedCase:
     """Read one labelled case, checked against the card, and normalise it."""
-    volume = replace(read(case.image, case.labels), spacing_known=card.spacing_known)
+    read = read_channels((case.image, *case.more_channels), case.labels)
+    volume = replace(read, spacing_known=card.spacing_known)
     check_pair(volume, card)
     assert volume.labels is not None
     image = torch.from_numpy(normalise(volume.array, card))

@@ -49,11 +49,15 @@ class DatasetCard(BaseModel):
 
 @dataclass(frozen=True)
 class Case:
-    """One case of a data set: its id, its image and, where they are public, its labels."""
+    """One case of a data set: its id, its image and, where they are public, its labels.
+
+    `more_channels` are further files of the image, where every channel has its own.
+    """
 
     id: str
     image: Path
     labels: Path | None
+    more_channels: tuple[Path, ...] = ()
 
 
 _PHANTOM = DatasetCard(
@@ -146,6 +150,24 @@ _BCV_ORGANS = (
     "left adrenal gland",
 )
 
+_BRATS = DatasetCard(
+    name="BraTS2019",
+    title="Brain tumour MRI (BraTS 2019)",
+    source="Multimodal Brain Tumor Segmentation Challenge, https://www.med.upenn.edu/cbica/brats2019",
+    licence="as stated by the publisher, after registration",
+    citation="Menze et al., The Multimodal Brain Tumor Image Segmentation Benchmark (BRATS),"
+    " IEEE Trans. Med. Imaging 34, 1993-2024 (2015)",
+    md5=None,
+    modality="MRI",
+    channels=("FLAIR", "T1ce", "T1", "T2"),
+    labels={0: "background", 1: "necrotic and non-enhancing core", 2: "edema", 4: "enhancing tumour"},
+    nsd_tolerance_mm=1.0,
+    # Med-Tuning's files are z-scored inside the brain instead.
+    normalise="percentile",
+    window=None,
+    split_sizes=None,
+)
+
 DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
     "ACDC": DatasetCard(
         name="ACDC",
@@ -184,6 +206,30 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         window=CT_WINDOW_HU,
         # The paper's 12 validation cases are also those that it reports.
         split_sizes=(18, 12, 0),
+    ),
+    "BraTS2019": _BRATS,
+    "BraTS2020": _BRATS.model_copy(
+        update={
+            "name": "BraTS2020",
+            "title": "Brain tumour MRI (BraTS 2020)",
+            "source": _BRATS.source.replace("2019", "2020"),
+        }
+    ),
+    "KiTS19": DatasetCard(
+        name="KiTS19",
+        title="Kidney and kidney tumour CT (KiTS19)",
+        source="Kidney Tumor Segmentation Challenge 2019, https://github.com/neheller/kits19",
+        licence="CC BY-NC-SA 4.0",
+        citation="Heller et al., The state of the art in kidney and kidney tumor segmentation in"
+        " contrast-enhanced CT imaging, Med. Image Anal. 67, 101821 (2021)",
+        md5=None,
+        modality="CT",
+        channels=("CT",),
+        labels={0: "background", 1: "kidney", 2: "tumour"},
+        nsd_tolerance_mm=1.0,
+        normalise="window",
+        window=CT_WINDOW_HU,
+        split_sizes=None,
     ),
     "Phantom": _PHANTOM,
     "PhantomCT": _PHANTOM.model_copy(

@@ -32,7 +32,7 @@ def find_dataset(name: str) -> Path:
         )
     folder = Path(root).expanduser() / name
     if layout_of(folder) is None:
-        wanted = LAYOUTS["ACDC" if name == "ACDC" else "Decathlon"].looks_like
+        wanted = LAYOUTS.get(name.rstrip("0123456789"), LAYOUTS["Decathlon"]).looks_like
         raise InputError(
             f"{name} is missing",
             expected=f"{folder} with {wanted}",

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.data.acdc import is_acdc, read_acdc
+from medseg.data.brats import is_brats, read_brats
 from medseg.data.catalog import Case, DatasetCard
+from medseg.data.kits import is_kits, read_kits
 from medseg.data.msd import is_msd, read_msd
 from medseg.errors import InputError
 
@@ -22,6 +24,10 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "Decathlon": Layout("dataset.json, imagesTr and labelsTr", is_msd, read_msd),
     "ACDC": Layout("folders patient001, patient002, ..., there or below training", is_acdc, read_acdc),
+    "BraTS": Layout(
+        "folders BraTS19_..., in HGG and LGG, or BraTS20_Training_001, ...", is_brats, read_brats
+    ),
+    "KiTS": Layout("folders case_00000, case_00001, ..., there or below data", is_kits, read_kits),
 }
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from brats_trees import brats_2019
 
 from medseg.config import AugmentConfig, ModelConfig
+from medseg.data.brats import read_brats
 from medseg.data.cases import WindowFeed, load_case, to_label_values
 from medseg.data.transforms import RESIZE_ONLY, resample
 from medseg.errors import InputError
@@ -107,6 +109,15 @@ def test_a_window_is_the_same_whoever_asks_for_it(loaded_phantoms, parts, all_sl
     for rows in parts:
         part = feed(loaded_phantoms, all_slices=all_slices).at(4, rows)
         assert equal(part, [tensor[rows] for tensor in whole])
+
+
+def test_channels_in_several_files_are_one_case(tmp_path):
+    card, cases = read_brats(brats_2019(tmp_path))
+    loaded = load_case(cases[0], card)
+    assert loaded.image.shape[0] == 4 and loaded.image.shape[1:] == loaded.labels.shape[1:]
+    # Label values 0, 1, 2, 4 are classes 0, 1, 2, 3, and come back.
+    assert loaded.labels.unique().tolist() == [0, 1, 2, 3]
+    assert np.array_equal(to_label_values(loaded.labels[0].numpy(), card), loaded.volume.labels)
 
 
 def test_names_of_a_step_are_those_of_its_windows(loaded_phantoms):

@@ -26,7 +26,9 @@ def test_md5_is_the_one_of_monai():
 def test_cards_are_consistent(name):
     card = DATASETS[name]
     assert card.name == name and card.licence and card.citation
-    assert card.labels[0] == "background" and sorted(card.labels) == list(range(len(card.labels)))
+    # BraTS has no label 3.
+    values = [0, 1, 2, 4] if name.startswith("BraTS") else list(range(len(card.labels)))
+    assert card.labels[0] == "background" and list(card.labels) == values
     assert (card.window is None) == (card.normalise == "percentile")
     assert card.nsd_tolerance_mm > 0 and len(card.channels) >= 1
 
@@ -67,6 +69,16 @@ def test_acdc_is_as_published():
     # TransSeg, Table 1: 70, 10 and 20 patients, of two frames each.
     assert card.split_sizes == (2 * 70, 2 * 10, 2 * 20)
     assert (card.modality, card.normalise, card.licence) == ("MRI", "percentile", "CC BY-NC-SA 4.0")
+
+
+def test_the_sets_of_med_tuning_are_as_published():
+    for name in ("BraTS2019", "BraTS2020"):
+        card = DATASETS[name]
+        assert card.title.endswith(f"({name[:5]} {name[5:]})") and name[5:] in card.source
+        assert card.labels[4] == "enhancing tumour" and card.channels == ("FLAIR", "T1ce", "T1", "T2")
+    card = DATASETS["KiTS19"]
+    assert card.labels == {0: "background", 1: "kidney", 2: "tumour"}
+    assert (card.modality, card.normalise, card.licence) == ("CT", "window", "CC BY-NC-SA 4.0")
 
 
 def test_a_card_written_before_spacing_known_is_read():

@@ -2,6 +2,8 @@
 
 import pytest
 from acdc_trees import flat, official
+from brats_trees import brats_2019, brats_2020
+from kits_trees import kits
 
 from medseg.data.layouts import LAYOUTS, layout_of, read_folder
 from medseg.data.phantoms import write_phantoms
@@ -15,7 +17,14 @@ def decathlon(folder):
 
 @pytest.mark.parametrize(
     ("write", "layout", "name"),
-    [(decathlon, "Decathlon", "Phantom"), (official, "ACDC", "ACDC"), (flat, "ACDC", "ACDC")],
+    [
+        (decathlon, "Decathlon", "Phantom"),
+        (official, "ACDC", "ACDC"),
+        (flat, "ACDC", "ACDC"),
+        (brats_2019, "BraTS", "BraTS2019"),
+        (brats_2020, "BraTS", "BraTS2020"),
+        (kits, "KiTS", "KiTS19"),
+    ],
 )
 def test_layouts_are_told_apart(write, layout, name, tmp_path):
     folder = write(tmp_path / "Phantom")
@@ -32,6 +41,7 @@ def test_what_is_no_data_set_is_refused_with_the_layouts_named(tmp_path):
             read_folder(folder)
         assert caught.value.got == got
         assert "dataset.json" in caught.value.expected and "patient001" in caught.value.expected
+        assert "BraTS20_Training_001" in caught.value.expected and "case_00000" in caught.value.expected
 
 
 def test_the_reader_refuses_what_its_layout_lacks(tmp_path):
