@@ -43,7 +43,7 @@ class STAdapter(Adapter):
         if any(isinstance(site.layout, SliceSequences) for site in self.sites):
             raise InputError(
                 "ST-Adapter stands before a block, and here only what a block gives back lies by slices",
-                expected="an encoder whose mixing is patch, or a Video Swin",
+                expected="an encoder whose mixing is patch or slices",
                 got="mixing cycle or joint",
                 do="take another adapter; attention already joins the slices",
             )
