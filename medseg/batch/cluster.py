@@ -100,6 +100,8 @@ def _local(workers: int, attempts: int) -> Iterator["Client"]:
         "distributed.worker.http.routes": [],
         "distributed.worker.daemon": False,  # a training may start processes of its own
         "distributed.worker.profile.enabled": False,
+        # Not Dask's, which has malloc give memory back so eagerly that each large tensor is mapped anew.
+        "distributed.nanny.pre-spawn-environ": {},
         "distributed.comm.timeouts.connect": "60s",  # a busy machine starts processes late
     }
     scheduler = {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"}

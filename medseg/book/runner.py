@@ -100,6 +100,7 @@ def _execute(
             start_timeout=_START_S,
             execution_timeout=max(1, math.ceil(timeout_s)),
             store_widget_state=False,
+            shutdown_kernel="immediate",  # asked to end, one that trained takes seconds and adds nothing
             kernel_manager_class=_kernel_manager(running.with_name("kernel.json"), log, env),
         )
     except papermill.PapermillExecutionError as error:
