@@ -15,9 +15,8 @@ def note(folder, name, *needed):
 
 
 def where():
-    return {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")} | {
-        "pid": os.getpid()
-    }
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+    return {name: os.environ.get(name) for name in names} | {"pid": os.getpid()}
 
 
 def fail(folder, name):

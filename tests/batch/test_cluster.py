@@ -46,6 +46,8 @@ def test_one_worker_a_gpu(monkeypatch):
     assert {place["CUDA_VISIBLE_DEVICES"] for place in found} <= {"7", "8"}
     assert len({(place["pid"], place["CUDA_VISIBLE_DEVICES"]) for place in found}) <= 2
     assert all(int(place["OMP_NUM_THREADS"]) >= 1 for place in found)
+    # Dask's own setting makes malloc map every large tensor anew: twice the page faults of a training.
+    assert all(place["MALLOC_TRIM_THRESHOLD_"] is None for place in found)
 
 
 def test_gpus_that_this_process_may_use(monkeypatch):
