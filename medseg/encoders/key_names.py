@@ -32,6 +32,12 @@ KEY_TABLES: dict[str, KeyTable] = {
     ),
     # BEiT before its supervised step: what predicts masked patches is left out.
     "beit_ssl": ((r"^(lm_head|norm)\.", None), (r"^mask_token$", None)),
+    # MoCo v3 in training: the trained encoder stays, its slow copy and all heads are left out.
+    "moco_v3": (
+        (r"^module\.(momentum_encoder|predictor)\.", None),
+        (r"^module\.base_encoder\.head\.", None),
+        (r"^module\.base_encoder\.", ""),
+    ),
 }
 SHARED_TABLE = f"rel_pos_bias.{BIAS_TABLE}"
 

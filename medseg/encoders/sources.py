@@ -26,7 +26,7 @@ class WeightsCard(Frozen):
     trained_on: str
     objective: Literal["SL", "SSL", "SSL+SL", "distilled"]
     licence: str
-    keys: Literal["timm", "mobile_sam", "swin", "beit_ssl"] = "timm"
+    keys: Literal["timm", "mobile_sam", "swin", "beit_ssl", "moco_v3"] = "timm"
 
 
 def _timm(
@@ -95,6 +95,29 @@ WEIGHTS: dict[str, WeightsCard] = {
         trained_on="ImageNet-22k, then Kinetics-600, supervised",
         objective="SL",
         licence="Apache-2.0",
+    ),
+    # Those of Med-Tuning.
+    "swin_tiny": _timm(
+        "swin_tiny_patch4_window7_224.ms_in1k", None, "ImageNet-1k, supervised", "SL", "MIT", keys="swin"
+    ),
+    "vit_base_augreg21k": _timm(
+        "vit_base_patch16_224.augreg_in21k", None, "ImageNet-21k, supervised", "SL", "Apache-2.0"
+    ),
+    "vit_base_mae": _timm(
+        "vit_base_patch16_224.mae", None, "ImageNet-1k, masked patches", "SSL", "CC-BY-NC-4.0"
+    ),
+    "vit_base_clip": _timm(
+        "vit_base_patch16_clip_224.openai", None, "400 million images with text", "SSL", "Apache-2.0"
+    ),
+    "vit_base_moco": WeightsCard(
+        file="vit-b-300ep.pth.tar",
+        sha256=None,
+        encoder="vit_base_patch16_224",
+        timm_name=None,
+        trained_on="ImageNet-1k, two views of an image",
+        objective="SSL",
+        licence="CC-BY-NC-4.0",
+        keys="moco_v3",
     ),
 }
 

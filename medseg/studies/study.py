@@ -68,6 +68,7 @@ class Study(Frozen):
         rows: of the base's cells, those that this study asks, with what the paper prints for them here;
             empty: all cells as they stand.
         tables: a cell may stand in several; empty: one table of all cells.
+        changes: nested changes that hold for all cells at every profile: the network they start from.
         budgets: profile to nested changes that hold for all cells: a budget of the study's own.
     """
 
@@ -78,6 +79,7 @@ class Study(Frozen):
     seeds: tuple[int, ...]
     paper_table: str
     cells: tuple[Cell, ...]
+    changes: dict[str, Any] = {}
     budgets: dict[str, dict[str, Any]] = {}
     references: tuple[Reference, ...] = ()
     base: str | None = None
@@ -117,9 +119,10 @@ class Study(Frozen):
     def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
         """The configuration of one cell and seed at a profile; smoke takes stand-in weights."""
         named: dict[str, Any] = {"data": {"name": self.dataset}, "train": {"seed": seed}}
-        if profile == "smoke" and cell.changes.get("model", {}).get("weights"):
+        own = merged(self.changes, cell.changes)
+        if profile == "smoke" and own.get("model", {}).get("weights"):
             named["model"] = {"weights": "stand_in"}
-        return resolve(profile, self.budgets.get(profile, {}), merged(cell.changes, named))
+        return resolve(profile, self.budgets.get(profile, {}), merged(own, named))
 
     def choose(self, names: list[str] | None) -> list[Cell]:
         """The named cells, all where none is named.
