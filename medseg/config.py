@@ -44,10 +44,20 @@ def validated(model: type[Model], fields: Mapping[str, Any], problem: str, do: s
 
 
 class DataConfig(Frozen):
-    """Which cases: a catalog name and the seed of the split."""
+    """Which cases train and test, and what is done to a predicted map before it is scored.
+
+    Attributes:
+        name: of the data set in the catalog.
+        split_seed: of the split, or of the folds.
+        fold: None for the split of the data set, or which of five folds to test on.
+        least_enhancing_voxels: of BraTS alone: an enhancing tumour that is predicted with fewer voxels is
+            scored as core. 0 leaves predictions as they are; Med-Tuning's code has 500.
+    """
 
     name: str = "Task04_Hippocampus"
     split_seed: int = 1234
+    fold: int | None = Field(None, ge=0, le=4)
+    least_enhancing_voxels: int = Field(0, ge=0)
 
 
 class TuningConfig(Frozen):
@@ -93,6 +103,7 @@ class ModelConfig(Frozen):
         "conv_trans",
         "unet",
         "med_upernet",
+        "med_unet",
         "swin_unet",
         "setr_naive",
         "setr_mla",

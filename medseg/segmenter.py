@@ -1,7 +1,7 @@
 """Encoder + inflation + decoder from one ModelConfig, with its parameter and FLOP table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -54,7 +54,8 @@ class Segmenter(nn.Module):
             low, high = self.intensity
             value = low + (high - low) / (HIGH - LOW) * (windows - LOW)
         for part in self.parts.values():
-            value = part(value)
+            # How many slices a window has is known from how many windows came.
+            value = part(value, len(windows)) if isinstance(part, VolumeLogits) else part(value)
         assert isinstance(value, Tensor)
         plane = windows.shape[-2:]
         if value.shape[-2:] == plane:
@@ -115,7 +116,7 @@ def _vit_upernet(config: ModelConfig) -> Segmenter:
     parts: dict[str, nn.Module] = {"encoder": encoder}
     parts["decoder"] = DECODERS[config.decoder](encoder.channels, width, planes, encoder.strides)
     if every:
-        parts["slices"] = (VolumeLogits if apart else SliceLogits)(config.slices)
+        parts["slices"] = VolumeLogits() if apart else SliceLogits(config.slices)
     return Segmenter(parts, config.target, config.intensity)
 
 
@@ -171,7 +172,7 @@ def build(config: ModelConfig, seed: int) -> tuple[Segmenter, LoadReport | None]
     report = segmenter.encoder.load(config.weights, config.inflation, generator_for(seed, "inflation"))
     decoder = segmenter.parts["decoder"]
     if isinstance(decoder, SwinUnet):
-        decoder.copy_from(segmenter.encoder.state_dict())
+        report = replace(report, decoder=decoder.copy_from(segmenter.encoder.state_dict(), report.actions))
     return segmenter, report
 
 
@@ -211,6 +212,9 @@ def measure_size(config: ModelConfig) -> Size:
     """Size of a network without weights or memory for them, for one window: built on torch's meta device."""
     with torch.device("meta"):
         segmenter = unfilled(config).eval()
+        trainable = count_parameters(segmenter, trainable_only=True)
+        # The counter stumbles over views of a parameter that trains, such as prompts put into windows.
+        segmenter.requires_grad_(False)
         shape = (1, config.in_channels, config.slices, config.image_px, config.image_px)
         counter = FlopCounterMode(display=False, custom_mapping={LAYER_NORM: _layer_norm_flops})
         with counter, torch.no_grad():
@@ -224,7 +228,7 @@ def measure_size(config: ModelConfig) -> Size:
         whole[ADAPTER] = adapter
     return Size(
         parameters=count_parameters(segmenter),
-        trainable=count_parameters(segmenter, trainable_only=True),
+        trainable=trainable,
         flops=counter.get_total_flops() - by_module["Global"].get(LAYER_NORM, 0),
         input_shape=shape,
         parameters_per_part={name: count_parameters(part) for name, part in whole.items()},

@@ -59,7 +59,7 @@ def wrong_split(record):
     ids = sorted(case for part in parts for case in part)
     if len(set(ids)) != len(ids):
         return ["a case is in two parts"]
-    split = split_cases(ids, data.name, record.config.data.split_seed)
+    split = split_cases(ids, data.name, record.config.data.split_seed, record.config.data.fold)
     if [split.train, split.validation, split.test] != parts:
         return ["not the paper's split of these cases"]
     return [] if split.digest == data.split_sha256 else ["split_sha256 is of another split"]

@@ -4,10 +4,13 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.utils.checkpoint import CheckpointError
 
-from medseg.config import ModelConfig
+from medseg.config import ModelConfig, TuningConfig
 from medseg.errors import InputError
+from medseg.inference.slice_windows import predict
 from medseg.segmenter import NETWORKS, Segmenter, build, count_parameters, measure_size
+from medseg.training.precision import plan
 
 TINY = {
     "vit_upernet": ModelConfig(slices=3, image_px=32, decoder_channels=8, weights=None),
@@ -51,6 +54,8 @@ def test_contract(network, in_channels):
     config = TINY[network if network in TINY else "vit_upernet"].model_copy(update=changes)
     segmenter, report = build(config, seed=0)
     assert (report is None) == (config.weights is None)
+    copied = network == "swin-unet"
+    assert report is None or (report.decoder is not None) == copied
     windows = windows_of(config)
     logits = segmenter(windows)
     plane = (config.image_px, config.image_px)
@@ -196,3 +201,80 @@ def test_the_range_that_the_network_sees():
     windows = windows_of(config)
     assert not torch.equal(usual(windows), other(windows))
     torch.testing.assert_close(other(windows), usual((windows + 1) / 2))
+
+
+EIGHT = ModelConfig(
+    **OTHERS["slices as a batch"], slices=8, image_px=32, in_channels=2, decoder_channels=8, weights=None
+)
+
+
+def built_for_eight(method, **options):
+    """A network of slices as a batch, tuned by a method, its adapter as after some training."""
+    tuning = TuningConfig(method=method, options=options)
+    segmenter, _ = build(EIGHT.model_copy(update={"tuning": tuning}), seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in segmenter.named_parameters():
+            if name.startswith("adapter."):
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return segmenter.eval()
+
+
+def of_depth(slices, batch=2):
+    return windows_of(EIGHT.model_copy(update={"slices": slices}), batch)
+
+
+@pytest.mark.parametrize("method", ["head", "lora", "bottleneck"])
+def test_slices_that_do_not_meet_are_predicted_one_by_one(method):
+    segmenter, windows = built_for_eight(method), of_depth(5)
+    one_by_one = [segmenter(windows[:, :, d : d + 1]) for d in range(5)]
+    torch.testing.assert_close(segmenter(windows), torch.cat(one_by_one, dim=2))
+
+
+@pytest.mark.parametrize(("method", "options"), [("med_adapter", {"slices": 8}), ("st_adapter", {})])
+def test_depth_is_a_property_of_the_windows(method, options):
+    segmenter = built_for_eight(method, **options)
+    before = segmenter(of_depth(8))
+    for slices in (3, 13):
+        windows = of_depth(slices)
+        logits = segmenter(windows)
+        assert logits.shape == (2, EIGHT.classes, slices, 32, 32)
+        # Windows do not meet, slices do.
+        apart = torch.cat([segmenter(windows[:1]), segmenter(windows[1:])])
+        torch.testing.assert_close(logits, apart)
+        alone = torch.cat([segmenter(windows[:, :, d : d + 1]) for d in range(slices)], dim=2)
+        assert not torch.allclose(logits, alone, atol=1e-3)
+    assert torch.equal(segmenter(of_depth(8)), before)
+
+
+def test_a_volume_is_predicted_at_another_depth_than_that_of_training():
+    segmenter, windows = built_for_eight("med_adapter", slices=8), of_depth(13, batch=1)
+    whole = EIGHT.model_copy(update={"slices": 13})
+    predicted = predict(segmenter, windows[0], whole, plan("fp32", segmenter))
+    assert (predicted == segmenter(windows)[0].argmax(0).numpy()).all()
+
+
+def gradients(segmenter, *depths):
+    segmenter.zero_grad()
+    torch.manual_seed(0)
+    for slices in depths:
+        segmenter(of_depth(slices)).square().mean().backward()
+    return {name: p.grad.clone() for name, p in segmenter.named_parameters() if p.grad is not None}
+
+
+def test_activations_are_recomputed_at_the_depth_of_their_windows():
+    segmenter = built_for_eight("med_adapter", slices=8)
+    kept = gradients(segmenter.train(), 3, 8, 5)
+    segmenter.recompute_activations()
+    recomputed = gradients(segmenter, 3, 8, 5)
+    assert kept.keys() == recomputed.keys()
+    assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
+
+
+def test_going_back_after_windows_of_another_depth_is_no_silent_error():
+    segmenter = built_for_eight("st_adapter").train()
+    segmenter.recompute_activations()
+    first = segmenter(of_depth(4, batch=2))
+    segmenter(of_depth(8, batch=1))
+    with pytest.raises(CheckpointError):
+        first.square().mean().backward()

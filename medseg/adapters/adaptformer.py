@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from medseg.adapters.contract import Adapter
+from medseg.adapters.contract import Adapter, check_positive
 from medseg.encoders.sites import Site
 
 
@@ -37,11 +37,15 @@ class AdaptFormer(Adapter):
         sites: blocks of the encoder.
         middle: channels inside the branch; 64 in the paper, whatever the width.
         scale: of the branch (the paper's s).
+
+    Raises:
+        InputError: no channel.
     """
 
     identity_at_start = True
 
     def __init__(self, sites: Sequence[Site], middle: int = 64, scale: float = 0.1):
+        check_positive(middle=middle)
         super().__init__(sites)
         self.scale = scale
         self.branches = nn.ModuleList(ParallelPerceptron(site.width, middle) for site in sites)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from medseg.adapters.contract import Adapter
+from medseg.adapters.contract import Adapter, check_positive
 from medseg.encoders.sites import Site
 
 # Standard deviation of fresh weights (Houlsby et al., section 3.6).
@@ -42,12 +42,16 @@ class Bottleneck(Adapter):
 
     Args:
         sites: blocks of the encoder.
-        reduction: the bottleneck has width / reduction channels.
+        reduction: the bottleneck has width / reduction channels, one at least.
+
+    Raises:
+        InputError: a reduction below 1.
     """
 
     identity_at_start = True
 
     def __init__(self, sites: Sequence[Site], reduction: int = 4):
+        check_positive(reduction=reduction)
         super().__init__(sites)
         self.updates = nn.ModuleList(
             ScaledBottleneck(site.width, max(1, site.width // reduction)) for site in sites

@@ -59,3 +59,19 @@ class Adapter(nn.Module, ABC):
             got=type(self).__name__,
             do="keep the adapter attached",
         )
+
+
+def check_positive(**options: int) -> None:
+    """Refuse options of an adapter that are below 1.
+
+    Raises:
+        InputError: one is.
+    """
+    for name, value in options.items():
+        if value < 1:
+            raise InputError(
+                "there is no such adapter",
+                expected=f"{name} of 1 or more",
+                got=str(value),
+                do="leave it out for the value of the paper",
+            )

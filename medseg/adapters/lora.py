@@ -5,18 +5,13 @@ in one projection: it gets one update, whose rank all three share.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from medseg.adapters.contract import Adapter
-from medseg.encoders.sites import Site, Volumes
-from medseg.errors import InputError
-
-# timm's flag of BEiT: its projection is called as a module, and its bias is added behind.
-SEPARATE = "qkv_bias_separate"
+from medseg.adapters.contract import check_positive
+from medseg.adapters.projection import ProjectionAdapter
+from medseg.encoders.sites import Site
 
 
 class LowRank(nn.Module):
@@ -33,7 +28,7 @@ class LowRank(nn.Module):
         return self.up(self.down(tokens))
 
 
-class LoRA(Adapter):
+class LoRA(ProjectionAdapter):
     """An update of the projection to query, key and value of every block.
 
     Args:
@@ -42,45 +37,22 @@ class LoRA(Adapter):
         alpha: the update is scaled by alpha / rank.
 
     Raises:
-        InputError: Video Swin, which never calls its projection.
+        InputError: no rank, or as ProjectionAdapter.
     """
 
     identity_at_start = True
 
     def __init__(self, sites: Sequence[Site], rank: int = 8, alpha: float = 8.0):
-        # torchvision multiplies by the weight inside one function: a hook on the projection is never met, and
-        # to put another weight in its place would change the keys of the encoder.
-        if any(isinstance(site.layout, Volumes) for site in sites):
-            raise InputError(
-                "LoRA cannot be attached to Video Swin",
-                expected="attention that calls its projection as a module: a timm ViT, BEiT, Swin or TinyViT",
-                got="attention that reads the weight of its projection",
-                do="use another method, such as bottleneck",
-            )
+        check_positive(rank=rank)
         super().__init__(sites)
         self.scale = alpha / rank
-        self._separate_before: dict[str, bool] = {}
         self.updates = nn.ModuleList(
             LowRank(site.attention.qkv.in_features, site.attention.qkv.out_features, rank) for site in sites
         )
 
-    def hooks(self) -> list[RemovableHandle]:
-        """See Adapter."""
-        for site in self.sites:
-            if hasattr(site.attention, SEPARATE):
-                self._separate_before[site.name] = site.attention.qkv_bias_separate
-                site.attention.qkv_bias_separate = True
-        return [
-            site.attention.qkv.register_forward_hook(partial(self._beside_projection, number))
-            for number, site in enumerate(self.sites)
-        ]
-
-    def detach(self) -> None:
-        """See Adapter."""
-        super().detach()
-        for site in self.sites:
-            if site.name in self._separate_before:
-                site.attention.qkv_bias_separate = self._separate_before.pop(site.name)
+    def added(self, number: int, tokens: Tensor) -> Tensor:
+        """See ProjectionAdapter."""
+        return self.scale * self.updates[number](tokens)
 
     def merge(self) -> None:
         """Add the updates to the weights, set them to zero, and detach."""
@@ -90,8 +62,3 @@ class LoRA(Adapter):
                 site.attention.qkv.weight += self.scale * update.up.weight @ update.down.weight
                 update.up.weight.zero_()
         self.detach()
-
-    def _beside_projection(
-        self, number: int, projection: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
-    ) -> Tensor:
-        return output + self.scale * self.updates[number](inputs[0])

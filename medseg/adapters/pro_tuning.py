@@ -1,8 +1,10 @@
-"""Pro-tuning (Nie et al. 2022, section 3): a block of three convolutions on the maps of each stage.
+"""Pro-tuning (Nie et al. 2022): a prompt block on the maps of each stage.
 
-x + P(x) with P of 1x1, depth-wise 5x5 and 1x1, all with bias: 2 C^2 + 28 C parameters a stage, the counts of
-Med-Tuning's tables 1 and 2. They leave room for activations between the convolutions; there are none here.
-Tokens without a place in the image, such as a class token, pass unchanged.
+Stage-wise blocks beside a frozen network are what Med-Tuning (section 2) and summaries of the paper, which
+was not at hand, tell. What is in a block is taken from the counts of Med-Tuning's tables 1 and 2, which are
+2 C^2 + 28 C parameters a stage: those of a 1x1, a depth-wise 5x5 and a 1x1 convolution with biases. Their
+order, the sum x + P(x), and that no activation stands between them are our reading. Tokens without a place in
+the image, such as a class token, pass unchanged.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ class ProTuning(Adapter):
                 "an even kernel has no centre",
                 expected="an odd kernel",
                 got=str(kernel),
-                do="the paper has 5",
+                do="Med-Tuning's counts are those of 5",
             )
         self.identity_at_start = zero_init
         self.closing = [site for site in self.sites if site.closes_stage]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from medseg.adapters.contract import Adapter
+from medseg.adapters.contract import Adapter, check_positive
 from medseg.encoders.sites import Planes, Sequences, Site
 from medseg.errors import InputError
 
@@ -35,12 +35,13 @@ class Prompts(Adapter):
         deep: whether every block has its own, or the first one alone.
 
     Raises:
-        InputError: there is no one place for a prompt. A Video Swin cuts its windows inside attention; where
-            slices meet in attention (joint, cycle) a block's sequence is not that of its slices; the
-            convolution of a TinyViT block has no place for the shallow prompts that go through it.
+        InputError: no prompts, or there is no one place for them. A Video Swin cuts its windows inside
+            attention; where slices meet in attention (joint, cycle) a block's sequence is not that of its
+            slices; the convolution of a TinyViT block has no place for shallow prompts, which go through it.
     """
 
     def __init__(self, sites: Sequence[Site], prompts: int = 10, deep: bool = True):
+        check_positive(prompts=prompts)
         refused = [site.name for site in sites if not _has_place(site, deep)]
         if refused:
             raise InputError(

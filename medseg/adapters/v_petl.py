@@ -1,29 +1,29 @@
 """PATT, the parallel attention of V-PETL (Yu et al. 2022): keys and values get what a small network adds.
 
 Prefix tuning puts learned keys and values ahead of those of the tokens; V-PETL makes them depend on the
-input. The form here: beside the projection of keys and values, a bottleneck reads the same tokens,
+input. So Med-Tuning (section 2) has it, which prints no count for it; the abstract of V-PETL says no more
+than that PATT is a new form of prefix tuning. The command of the released code names a mode `patt_kv`, 128
+channels in the middle and a scale of 0.8. The form is our reading of these: beside the projection of keys and
+values a bottleneck reads the same tokens,
 
     (K', V') = W_up tanh(W_down x),    attention(Q, K + s K', V + s V').
 
-It is our reading of mode `patt_kv` in the released settings (bottleneck 128, s = 0.8), and PATT alone,
-without the AdaptFormer that stands beside it in the scheme Swin-BAPAT. W_up starts at zero, so the encoder
-is unchanged at the start; that is our choice.
+It is PATT alone, without the AdaptFormer that stands beside it in the scheme Swin-BAPAT. W_up starts at zero,
+so the encoder is unchanged at the start; that is our choice.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
-from medseg.adapters.contract import Adapter
-from medseg.encoders.sites import Site, Volumes
-from medseg.errors import InputError
+from medseg.adapters.contract import check_positive
+from medseg.adapters.projection import ProjectionAdapter
+from medseg.encoders.sites import Site
 
 
-class VPETL(Adapter):
+class VPETL(ProjectionAdapter):
     """A bottleneck beside the keys and values of each block.
 
     Args:
@@ -32,57 +32,22 @@ class VPETL(Adapter):
         scale: s, of what is added.
 
     Raises:
-        InputError: no bottleneck, or attention that does not call its projection as a module.
+        InputError: no bottleneck, or as ProjectionAdapter.
     """
 
     identity_at_start = True
 
     def __init__(self, sites: Sequence[Site], bottleneck: int = 128, scale: float = 0.8):
+        check_positive(bottleneck=bottleneck)
         super().__init__(sites)
-        if bottleneck < 1:
-            raise InputError(
-                "a bottleneck needs a channel",
-                expected="bottleneck of 1 or more",
-                got=str(bottleneck),
-                do="the released settings have 128",
-            )
-        if any(isinstance(site.layout, Volumes) for site in self.sites):
-            raise InputError(
-                "nothing can stand beside the keys and values of this attention",
-                expected="attention that calls its projection, as timm's does",
-                got="Video Swin of torchvision, which reads the projection's weights",
-                do="take another adapter, or a Swin on folded slices",
-            )
         self.scale = scale
-        # Attention of BEiT that was made to call its projection.
-        self._separated: list[Any] = []
         self.blocks = nn.ModuleList(_bottleneck(site.attention, bottleneck) for site in self.sites)
 
-    def hooks(self) -> list[RemovableHandle]:
-        """What the projection of queries, keys and values gives, changed."""
-        for site in self.sites:
-            # With its biases joined BEiT reads the weight of the projection and does not call it.
-            if getattr(site.attention, "qkv_bias_separate", None) is False:
-                site.attention.qkv_bias_separate = True
-                self._separated.append(site.attention)
-        return [
-            site.attention.qkv.register_forward_hook(partial(self._after, number))
-            for number, site in enumerate(self.sites)
-        ]
-
-    def detach(self) -> None:
-        """Give the encoder back as it was."""
-        super().detach()
-        for attention in self._separated:
-            attention.qkv_bias_separate = False
-        self._separated = []
-
-    def _after(self, number: int, qkv: nn.Module, inputs: tuple[Any, ...], projected: Tensor) -> Tensor:
-        attention = self.sites[number].attention
-        heads, queries = _parts(attention)
-        added = self.blocks[number](inputs[0]).unflatten(-1, (heads, -1))
-        # Nothing for the queries.
-        return projected + self.scale * functional.pad(added, (queries, 0)).flatten(-2)
+    def added(self, number: int, tokens: Tensor) -> Tensor:
+        """See ProjectionAdapter; nothing for the queries."""
+        heads, queries = _parts(self.sites[number].attention)
+        beside = self.blocks[number](tokens).unflatten(-1, (heads, -1))
+        return self.scale * functional.pad(beside, (queries, 0)).flatten(-2)
 
 
 def _parts(attention: Any) -> tuple[int, int]:

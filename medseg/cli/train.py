@@ -20,7 +20,7 @@ LEARNING, MACHINE = "Training", "Machine"
 
 
 def train(
-    data_dir: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="Folder in Decathlon or ACDC layout.")],
+    data_dir: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="Folder in an official layout.")],
     run_dir: Annotated[Path, typer.Option("-o", "--output", metavar="RUN_DIR", help="Folder of the run.")],
     profile: ProfileOption = "colab",
     resume: Annotated[
@@ -28,6 +28,9 @@ def train(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in RUN_DIR.")] = False,
     seed: Annotated[int, typer.Option(help="Run seed.", rich_help_panel=LEARNING)] = 1234,
+    fold: Annotated[
+        int | None, typer.Option(min=0, max=4, help="Of five folds, test on this.", rich_help_panel=LEARNING)
+    ] = None,
     slices: Annotated[
         int | None, typer.Option(min=1, help="Depth of the window.", rich_help_panel=LEARNING)
     ] = None,
@@ -101,7 +104,7 @@ def train(
     wanted: dict[str, Any] = {"steps": steps, "accumulate": accumulate, "validate_every": validate_every}
     learning = {key: value for key, value in wanted.items() if value is not None}
     learning |= {"seed": seed, "precision": precision, "selection": selection}
-    config = resolve(profile, {"model": model, "train": learning})
+    config = resolve(profile, {"data": {"fold": fold}, "model": model, "train": learning})
     engine = engine_of(
         devices=devices,
         nodes=nodes,
@@ -113,7 +116,7 @@ def train(
         keep=keep,
         loggers=tuple(logger or ()),
     )
-    data = open_data(data_dir, config.data.split_seed)
+    data = open_data(data_dir, config.data.split_seed, config.data.fold)
     with training_bar("training") as on_step:
         record = run_one(
             config,

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 CT_WINDOW_HU = (-175.0, 250.0)  # TransSeg, Table 1: the clip of every CT data set.
+
+
+class Region(NamedTuple):
+    """A structure that is scored as one though it has several labels: their union."""
+
+    name: str
+    labels: tuple[int, ...]
 
 
 class DatasetCard(BaseModel):
@@ -27,6 +34,7 @@ class DatasetCard(BaseModel):
         window: lower and upper end of the fixed window (HU), None for percentiles.
         split_sizes: cases for training, validation and test in the paper's split, None where none is stated.
         spacing_known: False where the files at hand lost their voxel spacing: nothing is given in mm or ml.
+        regions: what is scored instead of the labels, by the number that a row of scores has; empty: labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +53,14 @@ class DatasetCard(BaseModel):
     window: tuple[float, float] | None
     split_sizes: tuple[int, int, int] | None
     spacing_known: bool = True
+    regions: dict[int, Region] = {}
+
+    @property
+    def structures(self) -> dict[int, str]:
+        """What the label of a row of scores stands for: regions where the card has them, else labels."""
+        if self.regions:
+            return {number: region.name for number, region in self.regions.items()}
+        return {value: name for value, name in self.labels.items() if value}
 
 
 @dataclass(frozen=True)
@@ -166,6 +182,8 @@ _BRATS = DatasetCard(
     normalise="percentile",
     window=None,
     split_sizes=None,
+    # Enhancing tumour, tumour core, whole tumour.
+    regions={1: Region("ET", (4,)), 2: Region("TC", (1, 4)), 3: Region("WT", (1, 2, 4))},
 )
 
 DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
@@ -230,6 +248,8 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         normalise="window",
         window=CT_WINDOW_HU,
         split_sizes=None,
+        # As the publisher's evaluation has it: the kidney includes its tumour.
+        regions={1: Region("kidney", (1, 2)), 2: Region("tumour", (2,))},
     ),
     "Phantom": _PHANTOM,
     "PhantomCT": _PHANTOM.model_copy(

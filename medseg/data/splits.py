@@ -46,8 +46,25 @@ class Split:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def split_cases(case_ids: Sequence[str], dataset: str, seed: int = 1234) -> Split:
-    """The split of a data set by its own rule: ACDC and BCV have one, `msd_split` is for all others."""
+def split_cases(case_ids: Sequence[str], dataset: str, seed: int = 1234, fold: int | None = None) -> Split:
+    """The split of a data set by its own rule: ACDC and BCV have one, `msd_split` is for all others.
+
+    Where a fold is asked for (0 to 4), all data sets have the same rule: `medseg.data.folds.fold_split`.
+
+    Raises:
+        InputError: as the rules; a fold of ACDC, whose cases are not independent.
+    """
+    if fold is not None:
+        if dataset == "ACDC":
+            raise InputError(
+                "ACDC is not dealt into folds",
+                expected="a data set with one case a patient",
+                got="two frames of each patient, which would be trained and tested on",
+                do="leave fold at None: ACDC has a split by patients",
+            )
+        from medseg.data.folds import fold_split  # a fold is a Split, so folds.py imports this file
+
+        return fold_split(case_ids, fold, seed)
     if dataset == "BCV":
         return bcv_split(case_ids, seed)
     return acdc_split(case_ids, seed) if dataset == "ACDC" else msd_split(case_ids, dataset, seed)

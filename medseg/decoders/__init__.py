@@ -7,6 +7,7 @@ from torch import nn
 
 from medseg.decoders.conv_trans import ConvTrans
 from medseg.decoders.med_setr_pup import MedSetrPup
+from medseg.decoders.med_unet import MedUNet
 from medseg.decoders.med_upernet import MedUPerNet
 from medseg.decoders.setr_mla import SetrMla
 from medseg.decoders.setr_naive import SetrNaive
@@ -34,6 +35,7 @@ DECODERS: dict[str, BuildDecoder] = {
     "unet": UNet,
     # Those of Med-Tuning.
     "med_upernet": MedUPerNet,
+    "med_unet": MedUNet,
     "swin_unet": SwinUnet,
     "setr_naive": SetrNaive,
     "setr_mla": SetrMla,

@@ -13,7 +13,7 @@ class SetrNaive(nn.Module):
     """The last feature map in, logits at its resolution out; they are resized to the image in one step.
 
     Layer norm, 1x1 convolution, batch norm, ReLU, 1x1 convolution. With 256 channels this form reaches the
-    count of Med-Tuning's Table 8, see tests/decoders/test_setr_naive.py.
+    count of Med-Tuning's Table 8, see tests/test_paper_counts_medtuning.py.
 
     Args:
         in_channels: channels of the maps, shallow to deep; the last is used.

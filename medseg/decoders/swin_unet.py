@@ -19,7 +19,7 @@ HEAD_WIDTH = 32
 WINDOW = 4
 # The last expansion; what is missing to the image is left to whoever resizes logits.
 LAST_FACTOR = 4
-STAGE_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(blocks\..+)$")
+STAGE_BLOCK = re.compile(r"(?:^|\.)(layers\.(\d+)\.(blocks\..+))$")
 
 
 class PatchExpand(nn.Module):
@@ -112,40 +112,46 @@ class SwinUnet(nn.Module):
             tokens = stage(narrow(torch.cat([tokens, skip], dim=-1)))
         return self.output(self.up(self.norm_up(tokens)).movedim(-1, CHANNEL))
 
-    def copy_from(self, encoder_state: Mapping[str, Tensor]) -> LoadReport:
+    def copy_from(
+        self, encoder_state: Mapping[str, Tensor], loaded: Mapping[str, Action] | None = None
+    ) -> LoadReport:
         """Take over the encoder's blocks, see copied_to_decoder."""
-        state, report = copied_to_decoder(encoder_state, self.state_dict())
+        state, report = copied_to_decoder(encoder_state, self.state_dict(), loaded)
         self.load_state_dict(state)
         return report
 
 
 def copied_to_decoder(
-    encoder_state: Mapping[str, Tensor], decoder_state: Mapping[str, Tensor]
+    encoder_state: Mapping[str, Tensor],
+    decoder_state: Mapping[str, Tensor],
+    loaded: Mapping[str, Action] | None = None,
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """The decoder's state with the encoder's blocks in it, as Swin-Unet starts.
 
     The last of n stages mirrors none; stage n - 1 - i gives its blocks to layers_up.i where shapes agree.
-    Swin-Unet copies published tensors; with windows of 4 their bias tables do not fit and stay random. Here
-    the encoder's own are copied, which its `load` has fitted.
+    Swin-Unet copies published tensors; with windows of 4 their bias tables do not fit and stay random, of
+    which the paper's code says nothing. Here the encoder's own are copied, which its `load` has fitted.
 
     Args:
         encoder_state: state of a Swin, with any prefix before "layers.".
         decoder_state: state of a SwinUnet.
+        loaded: actions of the report on the encoder, which go with what is copied: None for all mapped.
 
     Returns:
-        The state to load, and for every key of the decoder "mapped" (copied) or "drawn" (left at random), for
-        every other key of the encoder "skipped". Coverage is of the decoder.
+        The state to load, and for every key of the decoder what became of it: "mapped" (copied), "resized"
+        (copied from what was resized for the encoder) or "drawn" (left at random). Every other key of the
+        encoder is "skipped". Coverage is of the decoder.
     """
     last = max(int(key.split(".")[1]) for key in decoder_state if key.startswith("layers_up."))
     state = dict(decoder_state)
     actions: dict[str, Action] = dict.fromkeys(decoder_state, "drawn")
     for key, value in encoder_state.items():
         block = STAGE_BLOCK.search(key)
-        name = f"layers_up.{last - int(block[1])}.{block[2]}" if block else ""
-        if name in state and state[name].shape == value.shape:
-            state[name], actions[name] = value, "mapped"
+        name = f"layers_up.{last - int(block[2])}.{block[3]}" if block else ""
+        if block and name in state and state[name].shape == value.shape:
+            state[name], actions[name] = value, (loaded or {}).get(block[1], "mapped")
         else:
             actions[key] = "skipped"
     total = sum(value.numel() for value in decoder_state.values())
-    copied = sum(state[key].numel() for key in decoder_state if actions[key] == "mapped")
+    copied = sum(state[key].numel() for key in decoder_state if actions[key] != "drawn")
     return state, LoadReport("encoder", None, actions, copied / total, 1 - copied / total)

@@ -34,6 +34,7 @@ class LoadReport:
         coverage: share of the encoder's parameters that received values of the checkpoint; "drawn" counts
             as not received.
         drawn: share of the parameters that a rule drew anew on purpose.
+        decoder: of the decoder, where its weights are copied from the filled encoder.
     """
 
     source: str
@@ -41,6 +42,7 @@ class LoadReport:
     actions: dict[str, Action]
     coverage: float
     drawn: float
+    decoder: "LoadReport | None" = None
 
     def counts(self) -> dict[str, int]:
         """Number of keys for each action."""

@@ -40,7 +40,7 @@ def make(
         InputError: there is no such encoder, or not of this size or with these taps.
     """
     if mixing == "slices":
-        return SliceBatch(make(architecture, in_channels, 1, image_px, taps), slices)
+        return SliceBatch(make(architecture, in_channels, 1, image_px, taps))
     if mixing != "patch":
         return VolumeTokens(architecture, in_channels, slices, image_px, taps, mixing)
     if architecture.startswith(VIDEO_SWIN):

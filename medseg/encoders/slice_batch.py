@@ -1,7 +1,8 @@
 """The slices of a window as a batch of images for a 2D network, and its logits as a volume again.
 
 Med-Tuning (Wang et al. 2023, section 3) so sends B volumes of D slices through a 2D network: no slice sees
-another, unless something between its blocks (an adapter) lets it.
+another, unless something between its blocks (an adapter) lets it. D is a property of the windows, not of the
+weights: it may change from one forward pass to the next.
 """
 
 from dataclasses import replace
@@ -13,7 +14,6 @@ from medseg.encoders.checkpoints import LoadReport
 from medseg.encoders.contract import Encoder
 from medseg.encoders.sites import Site
 from medseg.encoders.timm_encoder import TimmEncoder
-from medseg.errors import InputError
 from medseg.shapes import BATCH, CHANNEL, DEPTH, Windows
 
 
@@ -24,30 +24,18 @@ class SliceBatch(Encoder):
 
     Args:
         plane: an encoder of windows of one slice.
-        slices: depth of the windows.
     """
 
-    def __init__(self, plane: Encoder, slices: int):
+    def __init__(self, plane: Encoder):
         super().__init__()
-        self.plane, self.slices = plane, slices
+        self.plane = plane
         self.channels, self.strides = plane.channels, plane.strides
-        for part in plane.modules():
-            if isinstance(part, TimmEncoder):
-                part.slices_in_batch = slices
 
     def forward(self, windows: Windows) -> list[Float[Tensor, "_slices _c _h _w"]]:
-        """Feature maps of every slice at the taps.
-
-        Raises:
-            InputError: windows of another depth.
-        """
-        if windows.shape[DEPTH] != self.slices:
-            raise InputError(
-                "the windows do not fit the encoder",
-                expected=f"{self.slices} slices",
-                got=str(tuple(windows.shape)),
-                do="cut such windows, or build the encoder for this depth",
-            )
+        """Feature maps of every slice at the taps."""
+        for part in self.plane.modules():
+            if isinstance(part, TimmEncoder):
+                part.slices_in_batch = windows.shape[DEPTH]
         images = windows.transpose(CHANNEL, DEPTH).flatten(BATCH, CHANNEL)
         return self.plane(images.unsqueeze(DEPTH))
 
@@ -60,21 +48,17 @@ class SliceBatch(Encoder):
         return [replace(site, name=f"plane.{site.name}") for site in self.plane.sites()]
 
     def recompute_activations(self) -> None:
-        """As the 2D network."""
+        """As the 2D network; go back before windows of another depth come.
+
+        What is computed again goes by the depth of the last pass; where an adapter meets another one, torch
+        finds other shapes than were saved, and raises.
+        """
         self.plane.recompute_activations()
 
 
 class VolumeLogits(nn.Module):
-    """Logits of slices as those of volumes: (B * D, K, h, w) to (B, K, D, h, w).
+    """Logits of slices as those of volumes: (B * D, K, h, w) to (B, K, D, h, w)."""
 
-    Args:
-        slices: D.
-    """
-
-    def __init__(self, slices: int):
-        super().__init__()
-        self.slices = slices
-
-    def forward(self, logits: Float[Tensor, "bd k h w"]) -> Float[Tensor, "_b k _d h w"]:
-        """Logits of every voxel."""
-        return logits.unflatten(BATCH, (-1, self.slices)).transpose(CHANNEL, DEPTH)
+    def forward(self, logits: Float[Tensor, "bd k h w"], windows: int) -> Float[Tensor, "_b k _d h w"]:
+        """Logits of every voxel of a number B of windows."""
+        return logits.unflatten(BATCH, (windows, -1)).transpose(CHANNEL, DEPTH)

@@ -14,7 +14,8 @@ class CaseScore(BaseModel):
 
     Both maps lack the label: dice, hd95_mm and nsd are None. One map lacks it: dice 0.0, hd95_mm None,
     nsd 0.0. Volumes are in ml, distances in mm, counts in voxels. Where the spacing of the case is not known,
-    hd95_mm, nsd and both volumes are None.
+    hd95_mm, nsd and both volumes are None. `label` is a key of `DatasetCard.structures`: a value in the maps,
+    or the number of a region.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

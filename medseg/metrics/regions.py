@@ -1,105 +1,126 @@
 """Scores of regions, which are unions of labels: those of BraTS (ET, TC, WT) and of KiTS19."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from medseg.data.catalog import DatasetCard, Region
 from medseg.errors import InputError
-from medseg.metrics.overlap import case_overlap, check_label_maps
-from medseg.metrics.surface import crop_to_union, hd95_mm
+from medseg.metrics.case import CaseScore, score_case
+from medseg.metrics.overlap import check_label_maps
 
-Regions = Mapping[str, Sequence[int]]
-
-# Enhancing tumour, tumour core, whole tumour, of labels 1 (core that does not enhance), 2 (edema), 4.
-BRATS_REGIONS: Regions = {"ET": (4,), "TC": (1, 4), "WT": (1, 2, 4)}
-# As the publisher's evaluation has it: the kidney includes its tumour.
-KITS_REGIONS: Regions = {"kidney": (1, 2), "tumour": (2,)}
 CORE, ENHANCING = 1, 4
-# Med-Tuning's released code: an enhancing tumour of fewer voxels is taken for core.
-LEAST_ENHANCING_VOXELS = 500
+# All volumes of BraTS have 155 x 240 x 240 voxels of 1 mm.
+BRATS_DIAGONAL_MM = math.hypot(155, 240, 240)
 
 
-@dataclass(frozen=True)
-class RegionScore:
-    """Dice and HD95 (mm) of one region in one case; None means undefined."""
+def score_as_card(
+    case_id: str,
+    pred_dhw: np.ndarray,
+    ref_dhw: np.ndarray,
+    card: DatasetCard,
+    spacing_mm: Sequence[float] | None,
+    least_enhancing_voxels: int = 0,
+) -> list[CaseScore]:
+    """Score a case by the regions of its data set, or label by label where the card has no regions.
 
-    region: str
-    dice: float | None
-    hd95_mm: float | None
+    Args:
+        case_id: name of the case, copied into every row.
+        pred_dhw: predicted label map, integers, axes D H W.
+        ref_dhw: reference label map, integers, same shape.
+        card: labels, regions and tolerance of the NSD.
+        spacing_mm: voxel size in mm, order D H W; None where it is not known.
+        least_enhancing_voxels: of `without_small_enhancing`, which acts on the prediction; 0 leaves it out.
+
+    Returns:
+        One row per key of `card.structures`, in their order.
+
+    Raises:
+        InputError: maps or spacing are not usable, or the rule does not fit the card.
+    """
+    check_enhancing(card, least_enhancing_voxels)
+    if least_enhancing_voxels:
+        pred_dhw = without_small_enhancing(pred_dhw, least_enhancing_voxels)
+    if card.regions:
+        return score_regions(case_id, pred_dhw, ref_dhw, card.regions, spacing_mm, card.nsd_tolerance_mm)
+    return score_case(case_id, pred_dhw, ref_dhw, card.labels, spacing_mm, card.nsd_tolerance_mm)
 
 
 def score_regions(
+    case_id: str,
     pred_dhw: np.ndarray,
     ref_dhw: np.ndarray,
-    regions: Regions,
+    regions: Mapping[int, Region],
     spacing_mm: Sequence[float] | None,
-    as_server_2020: bool = False,
-) -> list[RegionScore]:
-    """Score the regions of one case.
+    tolerance_mm: float,
+) -> list[CaseScore]:
+    """Score the regions of one case, each as a map of its own; what is undefined is so as in `CaseScore`.
 
-    A region that one map lacks has Dice 0 and no HD95; one that both lack has neither. The server of BraTS
-    2020 gives a value to every case (`as_server_2020`): Dice 1 and HD95 0 where both lack the region, the
-    diagonal of the image for an HD95 to nothing (373.13 mm for BraTS). HD95 of ET in Med-Tuning's Table 1 is
-    several times larger on BraTS 2020 than on 2019: the server of 2019 seems not to have counted them so.
+    The mean over the rows of a case (`medseg.metrics.summary`) is KiTS19's composite, and the mean of ET, TC
+    and WT. It leaves out a region that both maps lack, to which Med-Tuning's code gives Dice 1.
 
     Args:
-        pred_dhw: Predicted label map, integers, axes D H W.
-        ref_dhw: Reference label map, integers, same shape.
-        regions: Name of each region to its labels.
-        spacing_mm: Voxel size in mm, order D H W; None where it is not known: no HD95 is given.
-        as_server_2020: Give the server's values where a region is empty.
-
-    Returns:
-        One row per region, in the order of `regions`.
+        case_id: name of the case, copied into every row.
+        pred_dhw: predicted label map, integers, axes D H W.
+        ref_dhw: reference label map, integers, same shape.
+        regions: number of each region, which is the `label` of its row, to its labels.
+        spacing_mm: voxel size in mm, order D H W; None where it is not known: nothing is given in mm or ml.
+        tolerance_mm: tolerance of the NSD in mm.
 
     Raises:
-        InputError: Shapes differ, a map holds a label of no region, or the spacing is not usable.
+        InputError: shapes differ, a map holds a label of no region, or spacing or tolerance is not usable.
     """
-    check_label_maps(pred_dhw, ref_dhw, {label for labels in regions.values() for label in labels})
+    check_label_maps(pred_dhw, ref_dhw, {label for region in regions.values() for label in region.labels})
     rows = []
-    for region, labels in regions.items():
-        pred, ref = np.isin(pred_dhw, list(labels)), np.isin(ref_dhw, list(labels))
-        (overlap,) = case_overlap(pred, ref, [1])
-        dice, distance = overlap.dice, None
-        if spacing_mm is not None and pred.any() and ref.any():
-            distance = hd95_mm(*crop_to_union(pred, ref), spacing_mm)
-        elif as_server_2020 and spacing_mm is not None:
-            lengths = (n * step for n, step in zip(pred.shape, spacing_mm, strict=True))
-            distance = 0.0 if dice is None else math.hypot(*lengths)
-        if as_server_2020 and dice is None:
-            dice = 1.0
-        rows.append(RegionScore(region, dice, distance))
+    for number, region in regions.items():
+        pred, ref = (np.isin(voxels, region.labels) * np.uint8(number) for voxels in (pred_dhw, ref_dhw))
+        rows += score_case(case_id, pred, ref, [number], spacing_mm, tolerance_mm)
     return rows
 
 
-def composite_dice(scores: Sequence[RegionScore]) -> float | None:
-    """Mean Dice of the regions, KiTS19's composite; None where one is undefined.
+def as_server_2020(scores: Iterable[CaseScore], diagonal_mm: float = BRATS_DIAGONAL_MM) -> list[CaseScore]:
+    """Rows of scores with a value for every region, as the server of BraTS 2020 gives them.
 
-    >>> composite_dice([RegionScore("kidney", 0.9, None), RegionScore("tumour", 0.5, None)])
-    0.7
+    Where both maps lack the region it has Dice 1 and HD95 0, where one does an HD95 of the diagonal of the
+    image. HD95 of ET in Med-Tuning's Table 1 is several times larger on BraTS 2020 than on 2019: the server
+    of 2019 seems not to have counted them so.
+
+    Args:
+        scores: rows of cases whose spacing is known, of a record for example, which never holds these values.
+        diagonal_mm: of the image.
     """
-    values = [score.dice for score in scores if score.dice is not None]
-    return sum(values) / len(values) if values and len(values) == len(scores) else None
+    found = []
+    for row in scores:
+        if row.both_empty:
+            row = row.model_copy(update={"dice": 1.0, "hd95_mm": 0.0})
+        elif row.hd95_mm is None:
+            row = row.model_copy(update={"hd95_mm": diagonal_mm})
+        found.append(row)
+    return found
 
 
-def without_small_enhancing(pred_dhw: np.ndarray, least_voxels: int = LEAST_ENHANCING_VOXELS) -> np.ndarray:
+def without_small_enhancing(pred_dhw: np.ndarray, least_voxels: int) -> np.ndarray:
     """BraTS label map in which an enhancing tumour (4) of fewer than `least_voxels` voxels is core (1).
 
-    Med-Tuning does so in all predictions. The voxels are those of the whole map; 0 switches the rule off. The
-    map that is passed in stays as it is.
-
-    Raises:
-        InputError: a negative number of voxels.
+    Med-Tuning does so in all predictions, below 500 voxels. The voxels are those of the whole map. The map
+    that is passed in stays as it is.
     """
-    if least_voxels < 0:
-        raise InputError(
-            "the size of an enhancing tumour is negative",
-            expected="a number of voxels, 0 to keep every tumour",
-            got=str(least_voxels),
-            do=f"pass 0 or {LEAST_ENHANCING_VOXELS}",
-        )
     enhancing = pred_dhw == ENHANCING
     small = np.count_nonzero(enhancing) < least_voxels
     return np.where(enhancing, pred_dhw.dtype.type(CORE), pred_dhw) if small else pred_dhw.copy()
+
+
+def check_enhancing(card: DatasetCard, least_enhancing_voxels: int) -> None:
+    """Refuse the rule on small enhancing tumours for a data set that has no region ET.
+
+    Raises:
+        InputError: the rule is asked for and the card is not one of BraTS.
+    """
+    if least_enhancing_voxels and "ET" not in card.structures.values():
+        raise InputError(
+            f"{card.name} has no enhancing tumour",
+            expected="least_enhancing_voxels above 0 for BraTS alone",
+            got=str(least_enhancing_voxels),
+            do="leave least_enhancing_voxels of the data configuration at 0",
+        )

@@ -7,6 +7,7 @@ built. Undefined values are null. There is no host name, user or path in a recor
 from typing import Any, Literal
 
 from medseg.config import Frozen, RunConfig, digest_of
+from medseg.data.catalog import Region
 from medseg.metrics.case import CaseScore
 
 SCHEMA = 1
@@ -37,7 +38,10 @@ class Outcome(Frozen):
 
 
 class DataFacts(Frozen):
-    """The data set and the cases of each part; `split_sha256` covers all ids in order."""
+    """The data set and the cases of each part; `split_sha256` covers all ids in order.
+
+    `regions` says what the label of a row stands for; where it is empty, a row's label is one of the map.
+    """
 
     name: str
     title: str
@@ -47,10 +51,14 @@ class DataFacts(Frozen):
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    regions: dict[int, Region] = {}
 
 
 class WeightsFacts(Frozen):
-    """What the encoder was filled with: null source for a run from scratch."""
+    """What the encoder was filled with: null source for a run from scratch.
+
+    `decoder_keys` counts what was copied on from the encoder to the decoder (Swin-Unet), and what was not.
+    """
 
     source: str | None
     sha256: str | None
@@ -58,15 +66,20 @@ class WeightsFacts(Frozen):
     keys: dict[str, int]
     coverage: float | None
     drawn: float | None
+    decoder_keys: dict[str, int] = {}
 
 
 class ModelFacts(Frozen):
-    """Size of the network; GMAC is half of the GFLOP of one window at the stated shape (B C D H W)."""
+    """Size of the network; GMAC is half of the GFLOP of one window at the stated shape (B C D H W).
+
+    `tuned_bytes` is the size of the file of what was tuned, null where all was or the run did not end.
+    """
 
     parameters: int
     trainable: int
     gmac: float
     input_shape: tuple[int, ...]
+    tuned_bytes: int | None = None
 
 
 class Protocol(Frozen):

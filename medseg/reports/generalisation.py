@@ -68,8 +68,8 @@ def _measured(study: Study, profile: str) -> dict[tuple[str, str], str]:
 
 
 def organ_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
-    """One row a cell, one column a label: mean Dice over cases and seeds in percent (form of Table 3)."""
-    labels = {value: name for value, name in DATASETS[study.dataset].labels.items() if value}
+    """One row a cell, one column a structure: mean Dice over cases and seeds in percent (form of Table 3)."""
+    labels = DATASETS[study.dataset].structures
     rows = []
     for state in states(study, records, profile):
         row = {"model": state.title} | dict.fromkeys([*labels.values(), "all labels"], NOT_RUN)

@@ -40,8 +40,9 @@ def finished(
     fitted: Fitted,
     scores: dict[Part, list[CaseScore]],
     infer_s_per_case: float,
+    tuned_bytes: int | None = None,
 ) -> Record:
-    """The record of a run that reached its last step."""
+    """The record of a run that reached its last step; `tuned_bytes` of the file of what was tuned."""
     return _record(
         facts,
         Outcome(status="done"),
@@ -62,6 +63,7 @@ def finished(
         ),
         schema.thinned(fitted.losses),
         {part: tuple(map(schema.row_of, rows)) for part, rows in scores.items()},
+        tuned_bytes,
     )
 
 
@@ -90,13 +92,14 @@ def _record(
     cost: schema.Cost,
     curve: tuple[tuple[int, float], ...],
     per_case: dict[Part, tuple[schema.Row, ...]],
+    tuned_bytes: int | None = None,
 ) -> Record:
     config, split, weights, size = facts.config, facts.split, facts.weights, facts.size
     return Record(
         identity=schema.Identity(
             study=facts.study,
             cell=facts.cell,
-            fold=0,
+            fold=config.data.fold or 0,
             seed=config.train.seed,
             run_id=schema.run_id(config, split.digest, weights.sha256 if weights else None),
         ),
@@ -111,6 +114,7 @@ def _record(
             train=split.train,
             validation=split.validation,
             test=split.test,
+            regions=facts.card.regions,
         ),
         weights=_weights(weights, config),
         model=schema.ModelFacts(
@@ -118,6 +122,7 @@ def _record(
             trainable=size.trainable,
             gmac=round(size.flops / 2e9, 4),
             input_shape=size.input_shape,
+            tuned_bytes=tuned_bytes,
         ),
         protocol=protocol,
         curve=curve,
@@ -140,4 +145,5 @@ def _weights(report: LoadReport | None, config: RunConfig) -> schema.WeightsFact
         keys=report.counts(),
         coverage=round(report.coverage, 6),
         drawn=round(report.drawn, 6),
+        decoder_keys=report.decoder.counts() if report.decoder else {},
     )

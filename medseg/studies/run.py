@@ -14,9 +14,10 @@ from medseg.data.cases import load_case, to_label_values
 from medseg.data.catalog import DatasetCard
 from medseg.data.layouts import Case, read_folder
 from medseg.data.splits import Split, split_cases
-from medseg.errors import OutOfMemory
+from medseg.errors import InputError, OutOfMemory
 from medseg.inference.slice_windows import predict
-from medseg.metrics.case import CaseScore, score_case
+from medseg.metrics.case import CaseScore
+from medseg.metrics.regions import check_enhancing, score_as_card
 from medseg.records import provenance, store
 from medseg.records.schema import Outcome, Part, Record
 from medseg.runtime import Stopwatch
@@ -32,18 +33,19 @@ from medseg.training.progress import Progress
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on disk: card, cases by id, split."""
+    """A data set on disk: card, cases by id, split, and the fold of five that the split tests on."""
 
     card: DatasetCard
     cases: dict[str, Case]
     split: Split
+    fold: int | None = None
 
 
-def open_data(folder: Path, split_seed: int) -> Data:
-    """Read a folder, whatever its layout, and split it by the paper's rule."""
+def open_data(folder: Path, split_seed: int, fold: int | None = None) -> Data:
+    """Read a folder, whatever its layout, and split it by the paper's rule, or to test on a fold of five."""
     card, cases = read_folder(folder)
-    split = split_cases([case.id for case in cases], card.name, split_seed)
-    return Data(card, {case.id: case for case in cases}, split)
+    split = split_cases([case.id for case in cases], card.name, split_seed, fold)
+    return Data(card, {case.id: case for case in cases}, split, fold)
 
 
 def run_one(
@@ -72,6 +74,7 @@ def run_one(
     config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
     started = provenance.now()
     # Everything that can be refused is refused before the folder is touched.
+    _check_data(config, data)
     size = measure_size(config.model)
     network, weights = build(config.model, config.train.seed)
     chosen = plan(config.train.precision, network)
@@ -101,11 +104,23 @@ def run_one(
 
     def keep() -> Record:
         run_folder.save_model(state, run_dir)
-        record = finished(facts, fitted, parts, infer_s)
+        tuned_bytes = run_folder.save_tuned(state, config.model, run_dir)
+        record = finished(facts, fitted, parts, infer_s, tuned_bytes)
         store.write(record, run_dir / run_folder.RECORD_FILE)
         return record
 
     return devices.on_first(fabric, keep)
+
+
+def _check_data(config: RunConfig, data: Data) -> None:
+    check_enhancing(data.card, config.data.least_enhancing_voxels)
+    if config.data.fold != data.fold:
+        raise InputError(
+            "the data were opened for another fold",
+            expected=f"fold {config.data.fold}, as in the configuration",
+            got=f"fold {data.fold}",
+            do="open_data(folder, config.data.split_seed, config.data.fold)",
+        )
 
 
 def _volumes(
@@ -140,18 +155,18 @@ def _score(
 ) -> list[CaseScore]:
     """Predict and score cases, shared out over the processes; the time of scoring is small."""
     segmenter.eval()
-    labels, scores = sorted(set(data.card.labels) - {0}), []
+    scores = []
     for name in devices.share_of(fabric, engine, list(names)):
         case = load_case(data.cases[name], data.card)
         assert case.volume.labels is not None
         predicted = predict(segmenter, case.image, config.model, chosen)
-        rows = score_case(
+        rows = score_as_card(
             name,
             to_label_values(predicted, data.card),
             case.volume.labels,
-            labels,
+            data.card,
             case.volume.spacing_mm,
-            data.card.nsd_tolerance_mm,
+            config.data.least_enhancing_voxels,
         )
         scores.append((name, rows))
     of_case = dict(devices.gathered(fabric, scores))

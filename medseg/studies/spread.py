@@ -112,7 +112,9 @@ def run_here(
     asked.choose(cells)
     folder = _data_folder(asked, profile, runs, data)
     results = runs / "smoke_results" if profile == "smoke" else root / "results"
-    opened = open_data(folder, asked.config(asked.cells[0], asked.seeds[0], profile).data.split_seed)
+    # All cells of a study have one split.
+    first = asked.config(asked.cells[0], asked.seeds[0], profile).data
+    opened = open_data(folder, first.split_seed, first.fold)
     found = store.read_study(results, name)
     tasks = schedule.missing(asked, found, profile, cells, seeds, opened.card)
     if not cells:
@@ -167,7 +169,7 @@ def as_tasks(
     tasks = []
     for task in lacking:
         config = asked.config(task.cell, task.seed, profile)
-        opened = open_data(folder, config.data.split_seed)
+        opened = open_data(folder, config.data.split_seed, config.data.fold)
         config = fitted_to(config, opened.card)
         sha256 = stated_sha256(config.model.weights)
         run_id = schema.run_id(config, opened.split.digest, sha256)
@@ -203,7 +205,8 @@ def run_named(
     root, runs, results, folder = map(Path, places)
     asked = study.load(name, root)
     task = schedule.Task(asked.choose([cell])[0], seed)
-    data = open_data(folder, asked.config(task.cell, seed, profile).data.split_seed)
+    wanted = asked.config(task.cell, seed, profile).data
+    data = open_data(folder, wanted.split_seed, wanted.fold)
     # Should an attempt before this one still live, on a machine that only lost its connection: wait for it.
     with alone_in(schedule.folder_of(asked, task, profile, runs)):
         record = schedule.run_task(asked, task, profile, data, runs, results)

@@ -147,9 +147,10 @@ class Share:
     def tell(self, network: nn.Module, part: int) -> None:
         """Tell the layers that draw for the whole batch which rows are coming."""
         if self.parts > 1:
+            rows = self.rows(part)
             for module in network.modules():
                 if isinstance(module, ChannelDropout):
-                    module.share = (self.rows(part).start, self.batch)
+                    module.share = (rows.start, rows.stop - rows.start, self.batch)
 
 
 def on_first(fabric: Fabric, call: Callable[[], Result]) -> Result:

@@ -1,16 +1,21 @@
-"""The folder of a run: what it is asked (`run.json`), and the trained network that comes out."""
+"""The folder of a run: what it is asked (`run.json`), and the trained network that comes out.
+
+Where a part of the network was tuned, a file of its own holds that part: beside the same base it is enough.
+"""
 
 import json
 import os
 import shutil
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from medseg.config import Frozen, RunConfig, TrainConfig
+from medseg import tuning
+from medseg.config import Frozen, ModelConfig, RunConfig, TrainConfig
 from medseg.data.catalog import DatasetCard
 from medseg.errors import InputError
 from medseg.files import write_atomic
@@ -25,8 +30,9 @@ from medseg.training.state import TrainingState
 
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
+TUNED_FILE = "tuned.safetensors"
 RECORD_FILE = "record.json"
-HELD = (RUN_FILE, checkpoint.FOLDER, CURVE_FILE, PROGRESS_FILE, MODEL_FILE, RECORD_FILE, *MAKERS)
+HELD = (RUN_FILE, checkpoint.FOLDER, CURVE_FILE, PROGRESS_FILE, MODEL_FILE, TUNED_FILE, RECORD_FILE, *MAKERS)
 
 
 class Run(Frozen):
@@ -110,6 +116,19 @@ def save_model(state: dict[str, Tensor], run_dir: Path) -> None:
     """Write the trained weights, a whole state dict, as safetensors."""
     state = {key: value.detach().contiguous().cpu() for key, value in state.items()}
     write_atomic(Path(run_dir) / MODEL_FILE, save(state))
+
+
+def save_tuned(state: dict[str, Tensor], model: ModelConfig, run_dir: Path) -> int | None:
+    """Write what of a whole state dict was tuned, see medseg.tuning; its bytes, None where all was."""
+    if model.tuning.method == "full":
+        return None
+    # The network that trains may lie in parts on several devices; this one is a view of what was gathered.
+    with torch.device("meta"):
+        segmenter = unfilled(model)
+    segmenter.load_state_dict(state, assign=True)
+    path = Path(run_dir) / TUNED_FILE
+    tuning.save_tuned(segmenter, path)
+    return path.stat().st_size
 
 
 def load_model(run_dir: Path) -> tuple[Segmenter, Run]:

@@ -1,4 +1,4 @@
-"""Small encoders of every family, the blocks that parameters are counted on, and the laws of all adapters."""
+"""Small encoders of every family, and the laws of all adapters."""
 
 from copy import deepcopy
 from functools import cache, partial
@@ -9,25 +9,35 @@ import timm
 import torch
 
 from medseg.encoders.registry import make
-from medseg.encoders.timm_encoder import TimmEncoder
 
 PX, DEPTH = 64, 3
 VIT, SWIN = "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"
-# Architecture, taps, mixing, slices of a window, slices that follow one another along the batch. What lies
-# behind the last tap is cut off.
+BEIT, TINY_VIT, STAGES = "beit_base_patch16_224", "tiny_vit_5m_mobile_sam", (0, 1, 2, 3)
+# Architecture, taps, mixing. What lies behind the last tap is cut off.
 FAMILIES = {
-    "vit": (VIT, (1, 3), "patch", DEPTH, 1),
-    "vit_slices": (VIT, (1, 3), "patch", 1, DEPTH),
-    "beit": ("beit_base_patch16_224", (1, 3), "patch", DEPTH, 1),
-    "swin": (SWIN, (0, 1), "patch", DEPTH, 1),
-    "swin_slices": (SWIN, (0,), "patch", 1, DEPTH),
-    "tiny_vit": ("tiny_vit_5m_mobile_sam", (0, 1, 2, 3), "patch", DEPTH, 1),
-    "video_swin": ("video_swin_tiny", (0, 1), "patch", DEPTH, 1),
-    "cycle": (VIT, (1, 3), "cycle", DEPTH, 1),
-    "joint": (VIT, (1, 3), "joint", DEPTH, 1),
+    "vit": (VIT, (1, 3), "patch"),
+    "vit_slices": (VIT, (1, 3), "slices"),
+    "cycle": (VIT, (1, 3), "cycle"),
+    "joint": (VIT, (1, 3), "joint"),
+    # Without class token.
+    "med_vit": (f"med_{VIT}", (1, 3), "patch"),
+    "med_vit_slices": (f"med_{VIT}", (1, 3), "slices"),
+    "beit": (BEIT, (1, 3), "patch"),
+    "beit_slices": (BEIT, (1, 3), "slices"),
+    "swin": (SWIN, (0, 1), "patch"),
+    "swin_slices": (SWIN, (0,), "slices"),
+    "swin_unet": ("swin_unet_tiny", STAGES, "patch"),
+    "swin_unet_slices": ("swin_unet_tiny", STAGES, "slices"),
+    "tiny_vit": (TINY_VIT, STAGES, "patch"),
+    "tiny_vit_slices": (TINY_VIT, STAGES, "slices"),
+    "video_swin": ("video_swin_tiny", (0, 1), "patch"),
 }
-# Narrower and shorter than published: timm has no small BEiT.
-NARROW = {"beit": {"embed_dim": 192, "depth": 4, "num_heads": 3}}
+# Narrower and shorter than published.
+NARROW = {
+    BEIT: {"embed_dim": 192, "depth": 4, "num_heads": 3},
+    TINY_VIT: {"embed_dims": (16, 24, 32, 40), "depths": (1, 1, 2, 1), "num_heads": (2, 2, 4, 5)},
+    "swin_unet_tiny": {"embed_dim": 24, "num_heads": (1, 2, 3, 6)},
+}
 
 
 def tuned_encoder(family):
@@ -37,36 +47,17 @@ def tuned_encoder(family):
 
 @cache
 def _built(family):
-    name, taps, mixing, slices, in_batch = FAMILIES[family]
-    with torch.random.fork_rng(devices=[]), timm_making(NARROW.get(family, {})):
+    name, taps, mixing = FAMILIES[family]
+    with torch.random.fork_rng(devices=[]), timm_making(NARROW.get(name, {})):
         torch.manual_seed(0)
-        encoder = make(name, 1, slices, PX, taps, mixing).eval().requires_grad_(False)
-        windows = torch.randn(2 * in_batch if in_batch > 1 else 1, 1, slices, PX, PX)
-    if isinstance(encoder, TimmEncoder):
-        encoder.slices_in_batch = in_batch
+        encoder = make(name, 1, DEPTH, PX, taps, mixing).eval().requires_grad_(False)
+        windows = torch.randn(2 if mixing == "slices" else 1, 1, DEPTH, PX, PX)
     return encoder, windows
 
 
 def timm_making(options):
     """While it lasts, timm makes networks with these options."""
     return patch.object(timm, "create_model", partial(timm.create_model, **options))
-
-
-def counted_sites(backbone):
-    """Sites on the meta device as Med-Tuning counts on them: "vit" (ViT-B/16) or "swin" (2, 2, 2, 2)."""
-    name, taps, options = {
-        "vit": ("vit_base_patch16_224", (2, 5, 8, 11), {"class_token": False, "global_pool": "avg"}),
-        "swin": (SWIN, (0, 1, 2, 3), {"depths": (2, 2, 2, 2)}),
-    }[backbone]
-    with torch.device("meta"), timm_making(options):
-        return TimmEncoder(name, 4, 1, 128, taps).sites()
-
-
-def inserted_millions(make_adapter, backbone):
-    """Parameters of an adapter in millions, to the three decimals that the paper prints."""
-    with torch.device("meta"):
-        adapter = make_adapter(counted_sites(backbone))
-    return round(sum(parameter.numel() for parameter in adapter.parameters()) / 1e6, 3)
 
 
 def stir(adapter, scale=0.1):

@@ -14,13 +14,13 @@ def voxels(slices_first):
     return (100 * s + 10 * r + c).astype(np.float32)
 
 
-def kits(folder, numbers=(0, 1, 209), unlabelled=(210,)):
+def kits(folder, numbers=(0, 1, 209), unlabelled=(210,), shape=SHAPE):
     for number in (*numbers, *unlabelled):
         place = folder / "data" / f"case_{number:05d}"
         place.mkdir(parents=True)
-        save_nifti(place / "imaging.nii.gz", voxels(SHAPE), AFFINE)
+        save_nifti(place / "imaging.nii.gz", voxels(shape), AFFINE)
         if number in numbers:
-            labels = np.random.default_rng(number).integers(0, 3, SHAPE).astype(np.uint8)
+            labels = np.random.default_rng(number).integers(0, 3, shape).astype(np.uint8)
             save_nifti(place / "segmentation.nii.gz", labels, AFFINE)
     (folder / "data" / "kits.json").write_text("[]")
     return folder

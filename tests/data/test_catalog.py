@@ -81,9 +81,27 @@ def test_the_sets_of_med_tuning_are_as_published():
     assert (card.modality, card.normalise, card.licence) == ("CT", "window", "CC BY-NC-SA 4.0")
 
 
-def test_a_card_written_before_spacing_known_is_read():
+def test_the_regions_of_med_tuning_name_its_rows():
+    brats = {1: ("ET", (4,)), 2: ("TC", (1, 4)), 3: ("WT", (1, 2, 4))}
+    # Rows of records hold these numbers: a number never gets another meaning.
+    assert DATASETS["BraTS2019"].regions == DATASETS["BraTS2020"].regions == brats
+    assert DATASETS["KiTS19"].regions == {1: ("kidney", (1, 2)), 2: ("tumour", (2,))}
+    assert DATASETS["BraTS2019"].structures == {1: "ET", 2: "TC", 3: "WT"}
+    assert DATASETS["Task04_Hippocampus"].structures == {1: "Anterior", 2: "Posterior"}
+
+
+@pytest.mark.parametrize("card", [c for c in DATASETS.values() if c.regions], ids=lambda card: card.name)
+def test_regions_are_of_labels_and_cover_them(card):
+    assert list(card.regions) == list(range(1, len(card.regions) + 1))
+    labels = {label for region in card.regions.values() for label in region.labels}
+    assert labels == set(card.labels) - {0}
+    assert type(card).model_validate_json(card.model_dump_json()) == card
+
+
+def test_a_card_written_before_fields_were_added_is_read():
     card = DATASETS["Phantom"]
-    assert type(card)(**card.model_dump(exclude={"spacing_known"})) == card and card.spacing_known
+    assert type(card)(**card.model_dump(exclude={"spacing_known", "regions"})) == card
+    assert card.spacing_known and card.regions == {}
 
 
 def test_cards_do_not_change_and_know_their_fields():

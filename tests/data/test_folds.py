@@ -2,7 +2,9 @@
 
 import pytest
 
+from medseg.config import DataConfig, resolve
 from medseg.data.folds import FOLDS, five_folds, fold_split
+from medseg.data.splits import msd_split, split_cases
 from medseg.errors import InputError
 
 
@@ -52,3 +54,28 @@ def test_what_cannot_be_dealt_is_refused():
     for fold in (-1, FOLDS):
         with pytest.raises(InputError, match="no such fold"):
             fold_split(ids(10), fold)
+
+
+@pytest.mark.parametrize("dataset", ["BraTS2019", "KiTS19", "Task04_Hippocampus"])
+def test_a_fold_is_chosen_in_place_of_the_split_of_the_data_set(dataset):
+    assert split_cases(ids(40), dataset, 7) == msd_split(ids(40), dataset, 7)
+    for fold in range(FOLDS):
+        assert split_cases(ids(40), dataset, 7, fold) == fold_split(ids(40), fold, 7)
+
+
+def test_two_frames_of_a_patient_are_not_dealt_into_folds():
+    frames = [f"patient{n:03}_frame{frame:02}" for n in range(1, 10) for frame in (1, 9)]
+    assert split_cases(frames, "ACDC").test
+    with pytest.raises(InputError, match="not dealt into folds"):
+        split_cases(frames, "ACDC", fold=0)
+
+
+def test_a_run_is_asked_for_a_fold_by_its_configuration():
+    folds = [resolve("full", {"data": {"fold": fold}}) for fold in range(FOLDS)]
+    plain = resolve("full")
+    assert resolve("full", {"data": {"fold": None}}).digest() == plain.digest()
+    assert len({config.digest() for config in (plain, *folds)}) == FOLDS + 1
+    assert DataConfig().fold is None and DataConfig().least_enhancing_voxels == 0
+    for fields in ({"fold": FOLDS}, {"fold": -1}, {"least_enhancing_voxels": -1}):
+        with pytest.raises(InputError, match="not valid"):
+            resolve("full", {"data": fields})

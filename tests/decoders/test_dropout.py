@@ -36,13 +36,22 @@ def test_the_rows_of_a_share_are_those_of_the_whole(parts, seed):
     layer, whole = ChannelDropout(0.5), features().detach()
     expected, size = dropped(layer, whole, seed), 6 // parts
     for first in range(0, 6, size):
-        layer.share = (first, 6)
+        layer.share = (first, size, 6)
         assert torch.equal(dropped(layer, whole[first : first + size], seed), expected[first : first + size])
+
+
+def test_a_window_of_several_images_is_a_row():
+    layer, whole = ChannelDropout(0.5), features().detach()
+    expected = dropped(layer, whole, 3)
+    for first in range(3):
+        layer.share = (first, 1, 3)
+        images = slice(2 * first, 2 * first + 2)
+        assert torch.equal(dropped(layer, whole[images], 3), expected[images])
 
 
 def test_nothing_is_dropped_in_evaluation_and_nothing_drawn():
     layer, values = ChannelDropout(0.5).eval(), features()
-    layer.share = (4, 8)
+    layer.share = (4, 2, 8)
     torch.manual_seed(3)
     assert torch.equal(layer(values), values)
     after = torch.rand(1)

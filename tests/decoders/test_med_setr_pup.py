@@ -1,19 +1,9 @@
-"""SETR-PUP of Med-Tuning's Table 8: its count and the resolution of the logits."""
+"""SETR-PUP of Med-Tuning's Table 8: the resolution of the logits."""
 
 import pytest
 import torch
 
 from medseg.decoders.med_setr_pup import MedSetrPup
-
-# See test_setr_naive.py.
-ALWAYS_TRAINED = 49_152 + 1_536 + 197_376
-
-
-def test_count_of_table_8():
-    with torch.device("meta"):
-        decoder = MedSetrPup([768] * 4, 384, 3)
-    count = sum(p.numel() for p in decoder.parameters()) + ALWAYS_TRAINED
-    assert count == 642_867 and round(count / 1e6, 3) == 0.643
 
 
 @pytest.mark.parametrize(("strides", "factor"), [(None, 8), ([16, 16], 8), ([4, 32], 16)])

@@ -1,4 +1,4 @@
-"""SETR-MLA: the count of Med-Tuning's Table 8, the resolution of the logits, sums from deep to shallow."""
+"""SETR-MLA: the resolution of the logits, sums from deep to shallow."""
 
 import pytest
 import torch
@@ -6,20 +6,11 @@ import torch
 from medseg.decoders.setr_mla import SetrMla
 
 WIDTHS = [8, 12, 16, 20]
-# See test_setr_naive.py.
-ALWAYS_TRAINED = 49_152 + 1_536 + 197_376
 
 
 def maps(sides=(4, 4, 4, 4)):
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(2, w, s, s, generator=generator) for w, s in zip(WIDTHS, sides, strict=True)]
-
-
-def test_count_of_table_8():
-    with torch.device("meta"):
-        decoder = SetrMla([768] * 4, 128, 3)
-    count = sum(p.numel() for p in decoder.parameters()) + ALWAYS_TRAINED
-    assert count == 3_789_571 and round(count / 1e6, 3) == 3.790
 
 
 @pytest.mark.parametrize("sides", [(4, 4, 4, 4), (16, 8, 4, 2)])

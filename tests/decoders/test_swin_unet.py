@@ -32,7 +32,7 @@ def test_size_is_that_of_med_tuning_part_by_part():
 
 def test_the_network_has_the_size_of_med_tuning():
     with torch.device("meta"):
-        encoder = SliceBatch(SwinUnetEncoder(4, 1, 128), 128)
+        encoder = SliceBatch(SwinUnetEncoder(4, 1, 128))
         decoder = SwinUnet(encoder.channels, 0, 4, encoder.strides)
     frozen = [p.numel() for n, p in encoder.named_parameters() if ".patch_embed." in n or ".layers." in n]
     assert count(encoder, decoder) == 27_154_116
@@ -61,7 +61,7 @@ def test_channels_of_a_token_go_row_by_row():
 
 def test_logits_of_the_whole_network_and_gradients_everywhere(pair):
     encoder, decoder = pair
-    parts = {"encoder": SliceBatch(encoder, 2), "decoder": decoder, "volume": VolumeLogits(2)}
+    parts = {"encoder": SliceBatch(encoder), "decoder": decoder, "volume": VolumeLogits()}
     network = Segmenter(parts, "all")
     logits = network(torch.randn(1, 4, 2, 128, 128))
     assert logits.shape == (1, 4, 2, 128, 128)
@@ -103,6 +103,18 @@ def test_copy_from_fills_the_decoder(pair):
     ours, theirs = decoder.layers_up[3].blocks, encoder.plane.trunk.layers[0].blocks
     features = torch.randn(2, 8, 8, 96)
     assert torch.equal(ours[0].mlp(features), theirs[0].mlp(features))
+
+
+def test_what_is_copied_counts_as_what_it_was_in_the_encoder(pair):
+    encoder, decoder = pair
+    loaded = encoder.load("stand_in", "average").actions
+    _, report = copied_to_decoder(encoder.state_dict(), decoder.state_dict(), loaded)
+    ours = {key: action for key, action in report.actions.items() if key in decoder.state_dict()}
+    resized = {key for key, action in ours.items() if action == "resized"}
+    assert resized == {key for key in ours if key.endswith("relative_position_bias_table")}
+    counted = [list(ours.values()).count(action) for action in ("mapped", "resized", "drawn")]
+    assert counted == [6 * 12, 6, len(ours) - 6 * 13]
+    assert report.coverage == pytest.approx(4_664_394 / 6_749_994), "values that are not random"
 
 
 def test_tables_of_other_windows_are_not_copied(pair):

@@ -7,14 +7,13 @@ from medseg.decoders.med_upernet import MedUPerNet
 from medseg.encoders.med_vit import MedVit
 from medseg.encoders.slice_batch import SliceBatch, VolumeLogits
 from medseg.encoders.timm_encoder import TimmEncoder
-from medseg.errors import InputError
 from medseg.segmenter import Segmenter
 
 SLICES, PX, TAPS = 5, 32, (1, 2, 3, 5)
 
 
-def windows(batch=2, channels=2):
-    return torch.randn(batch, channels, SLICES, PX, PX, generator=torch.Generator().manual_seed(0))
+def windows(batch=2, channels=2, slices=SLICES):
+    return torch.randn(batch, channels, slices, PX, PX, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(params=[TimmEncoder, MedVit])
@@ -25,13 +24,13 @@ def plane(request):
 
 def segmenter(plane):
     torch.manual_seed(1)
-    encoder = SliceBatch(plane, SLICES)
+    encoder = SliceBatch(plane)
     decoder = MedUPerNet(encoder.channels, 8, 3, encoder.strides)
-    return Segmenter({"encoder": encoder, "decoder": decoder, "volume": VolumeLogits(SLICES)}, "all").eval()
+    return Segmenter({"encoder": encoder, "decoder": decoder, "volume": VolumeLogits()}, "all").eval()
 
 
 def test_maps_are_those_of_the_2d_network_slice_by_slice(plane):
-    together = SliceBatch(plane, SLICES)(windows())
+    together = SliceBatch(plane)(windows())
     for number in range(SLICES):
         alone = plane(windows()[:, :, number : number + 1])
         for of_batch, of_slice in zip(together, alone, strict=True):
@@ -62,7 +61,7 @@ def test_no_slice_reaches_the_logits_of_another(plane):
 def test_volume_logits_undo_the_order_of_the_batch():
     logits = torch.arange(2 * 3 * 4.0).view(2, 3, 4, 1, 1)
     batch = logits.transpose(1, 2).flatten(0, 1)
-    assert torch.equal(VolumeLogits(4)(batch), logits)
+    assert torch.equal(VolumeLogits()(batch, windows=2), logits)
 
 
 def test_gradients_reach_every_parameter(plane):
@@ -72,14 +71,14 @@ def test_gradients_reach_every_parameter(plane):
 
 
 def test_weights_go_to_the_2d_network(plane):
-    encoder = SliceBatch(plane, SLICES)
+    encoder = SliceBatch(plane)
     report = encoder.load("stand_in", "average")
     assert report.coverage + report.drawn == pytest.approx(1)
     assert not {"missing", "left over"} & set(report.actions.values())
 
 
 def test_sites_are_named_blocks_whose_tokens_are_volumes_of_slices(plane):
-    encoder, given = SliceBatch(plane, SLICES).eval(), []
+    encoder, given = SliceBatch(plane).eval(), []
     sites = encoder.sites()
     assert len(sites) == 6 and [site.closes_stage for site in sites] == [n in TAPS for n in range(6)]
     for site in sites:
@@ -105,6 +104,13 @@ def test_recomputed_activations_change_no_bit(plane):
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-def test_windows_of_another_depth(plane):
-    with pytest.raises(InputError, match="do not fit"):
-        SliceBatch(plane, SLICES + 1)(windows())
+def test_depth_is_that_of_the_windows(plane):
+    network = segmenter(plane)
+    before = network(windows())
+    for slices in (1, 3, 8):
+        given = windows(slices=slices)
+        logits = network(given)
+        assert logits.shape == (2, 3, slices, PX, PX)
+        alone = torch.cat([network(given[:, :, d : d + 1]) for d in range(slices)], dim=2)
+        torch.testing.assert_close(logits, alone)
+    assert torch.equal(network(windows()), before)

@@ -1,15 +1,15 @@
 """A run on the processes that an engine asks for (`on_processes.py JSON`), as a script that Fabric can start.
 
-Keys: config, engine, data, run_dir; start: weights to start from; resume; stop_at: the step after which
-SIGTERM arrives in the first process; validate: no training, the validation Dice of the trained network in
-run_dir goes to this file.
+Keys: config, engine, data, run_dir; start: weights to start from, or null; resume; stop_at: the step after
+which SIGTERM arrives in the first process; validate: no training, the validation Dice of the trained network
+in run_dir goes to this file.
 """
 
 import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -51,7 +51,7 @@ def trained(asked, data, engine):
     config, run_dir = RunConfig.model_validate(asked["config"]), Path(asked["run_dir"])
     options = {"resume": asked.get("resume", False), "on_step": stopping_after(asked.get("stop_at"))}
     try:
-        with starting_from(asked["start"]):
+        with starting_from(asked["start"]) if asked["start"] else nullcontext():
             run_one(config, data, run_dir, engine=engine, **options)
     except Interrupted:
         sys.exit(75 if int(os.environ.get("LOCAL_RANK", 0)) == 0 else 0)

@@ -16,7 +16,7 @@ from medseg.studies.run import open_data, run_one
 from medseg.training import checkpoint, loop
 from medseg.training.curve import read_curve
 from medseg.training.engine import Engine
-from medseg.training.run_folder import HELD, MODEL_FILE, RECORD_FILE, load_model
+from medseg.training.run_folder import HELD, MODEL_FILE, RECORD_FILE, TUNED_FILE, load_model
 
 
 def weights(folder):
@@ -29,7 +29,8 @@ def same_bits(first, second):
 
 
 def test_the_folder_holds_the_whole_run(tiny_run):
-    assert {path.name for path in tiny_run.folder.iterdir()} == set(HELD) - {"tensorboard", "wandb"}
+    others = {TUNED_FILE, "tensorboard", "wandb"}
+    assert {path.name for path in tiny_run.folder.iterdir()} == set(HELD) - others
     segmenter, run = load_model(tiny_run.folder)
     assert run.config == tiny_run.record.config and run.card.name == "Phantom"
     saved = weights(tiny_run.folder)
@@ -53,6 +54,7 @@ def test_the_record_says_what_was_done(tiny_run, phantom_data):
     assert record.protocol.skipped_steps == 0 and "loggers" not in engine
     assert (engine["devices"], engine["strategy"], engine["fused"]) == (1, "ddp", True)
     assert record.model.input_shape == (1, 1, 3, 32, 32) and record.model.trainable == record.model.parameters
+    assert record.model.tuned_bytes is None and record.weights.decoder_keys == {}
     assert [step for step, _ in record.curve] == [1, 2, 3, 4]
     assert record.started <= record.finished and record.cost.train_s >= 0
     # A row for each case and label of validation and test, none of training.

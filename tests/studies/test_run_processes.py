@@ -7,19 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from on_processes import starting_from, stopping_after
 
 from medseg.config import resolve
 from medseg.data.cases import load_case
 from medseg.errors import Interrupted
 from medseg.records import store
+from medseg.segmenter import build
 from medseg.studies.fitted import fitted_to
 from medseg.studies.run import open_data, run_one
 from medseg.studies.study import ROOT
 from medseg.training import checkpoint
 from medseg.training.curve import read_curve
 from medseg.training.loop import fit
-from medseg.training.run_folder import MODEL_FILE, RECORD_FILE, save_model
+from medseg.training.run_folder import MODEL_FILE, RECORD_FILE, TUNED_FILE, load_model, save_model
+from medseg.tuning import load_tuned
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +182,20 @@ SPLIT = {"devices": 2, "strategy": "fsdp"}
 
 def test_parameters_in_parts_are_the_whole(on_two, one, tmp_path):
     assert_same(on_two(tmp_path, config(), engine=SPLIT), one(config()), dice=A_FEW_VOXELS)
+
+
+@pytest.mark.parametrize("engine", [{"devices": 2}, SPLIT], ids=["ddp", "fsdp"])
+def test_what_was_tuned_is_written_whole(data, tmp_path, engine):
+    tuned = resolve("smoke", {"model": MODEL | {"tuning": {"method": "lora"}}, "train": TRAIN | {"steps": 4}})
+    asked = {"config": tuned.model_dump(mode="json"), "data": str(data), "run_dir": str(tmp_path)}
+    called(SCRIPT, json.dumps(asked | {"engine": engine, "start": None}))
+    trained, run = load_model(tmp_path)
+    fresh, _ = build(run.config.model, run.config.train.seed)
+    load_tuned(fresh, tmp_path / TUNED_FILE)
+    state = fresh.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in trained.state_dict().items())
+    tuned_bytes = store.read(tmp_path / RECORD_FILE).model.tuned_bytes
+    assert tuned_bytes == (tmp_path / TUNED_FILE).stat().st_size
 
 
 @pytest.mark.parametrize("engine", [{"devices": 2}, SPLIT], ids=["ddp", "fsdp"])

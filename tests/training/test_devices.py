@@ -57,7 +57,7 @@ def test_dropout_is_told_which_rows_come():
     share(8).tell(network, 0)
     assert network[1][0].share is None, "the whole batch needs no word"
     share(8, accumulate=2, rank=1, processes=2).tell(network, 1)
-    assert network[1][0].share == (6, 8)
+    assert network[1][0].share == (6, 2, 8)
 
 
 @given(st.integers(0, 9), PROCESSES)
