@@ -16,7 +16,7 @@ from medseg.errors import InputError
 from medseg.files import write_atomic
 from medseg.records.provenance import environment
 
-NAMES = ("imports", "windows", "resample", "inference", "training", "transseg")
+NAMES = ("imports", "windows", "resample", "inference", "training", "transseg", "tuning")
 # Columns where the output is no terminal: rich would take 80.
 FILE_WIDTH = 180
 OUTPUT = Path(__file__).parent.parent / "_build" / "bench.json"

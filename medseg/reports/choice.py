@@ -1,0 +1,187 @@
+"""Which way to tune fits a budget: cells of a study by memory, size of the file and time, then by Dice."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medseg.config import ModelConfig
+from medseg.data.catalog import DATASETS
+from medseg.records.schema import Record
+from medseg.reports.ablations import Found
+from medseg.reports.tables import NOT_RUN, cut, paired_table
+from medseg.segmenter import count_parameters, unfilled
+from medseg.studies.fitted import fitted_to
+from medseg.studies.status import states
+from medseg.studies.study import Study
+from medseg.tuning import tuned_state
+
+COLUMNS = [
+    "Dice per case", "95 % interval", "seeds", "tuned M", "file MB", "s per step", "train min", "peak GB",
+    "sees neighbours",
+]  # fmt: skip
+FITS = ["fits", *COLUMNS[:3], "behind the first", "interval of that", "told apart", *COLUMNS[3:]]
+# Adapters that look along the slices of a window where those are a batch of images.
+ALONG_DEPTH = ("st_adapter", "med_adapter")
+# Steps of full fine-tuning that count as those of an equal time.
+NEAR = 0.1
+STEPS = "steps of full tuning in that time"
+
+
+def choice_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell, text: Dice in percent, and what it takes to train, to keep and to run.
+
+    Parameters, the file of what was tuned, and whether a prediction sees the slices beside its own are
+    counted, of networks without records too. The rest is measured: seconds a step and minutes of training are
+    means over seeds, peak memory is the largest.
+    """
+    numbers, measured = _numbers(study, records, profile), ["s per step", "train min", "peak GB"]
+    shown = pd.DataFrame("", index=numbers.index, columns=COLUMNS)
+    for state, title in zip(states(study, records, profile), numbers.index, strict=True):
+        row = numbers.loc[title]
+        shown.loc[title, "seeds"] = f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"
+        shown.loc[title, "sees neighbours"] = "yes" if row["sees neighbours"] else "no"
+        shown.loc[title, ["tuned M", "file MB"]] = [cut(row["tuned M"]), cut(row["file MB"], 1)]
+        if m := state.measured:
+            low, high = (None if end is None else 100 * end for end in (m.dice_low, m.dice_high))
+            shown.loc[title, COLUMNS[:2]] = [cut(100 * m.dice), f"{cut(low)} to {cut(high)}"]
+            shown.loc[title, measured] = [cut(row[name]) for name in measured]
+        else:
+            said = NOT_RUN if state.status == "missing" else state.status
+            shown.loc[title, ["Dice per case", *measured]] = said
+    return shown
+
+
+def within(
+    study: Study,
+    records: Sequence[Record],
+    profile: str,
+    memory_gb: float = np.inf,
+    file_mb: float = np.inf,
+    minutes: float = np.inf,
+) -> pd.DataFrame:
+    """The cells that fit a budget, by Dice, with the paired difference of each to the first; text.
+
+    A cell without a record is listed last where its file fits: nobody knows whether the rest does.
+
+    Args:
+        study: a study, or one table of it.
+        records: what was found.
+        profile: budget of the records.
+        memory_gb: peak memory of training.
+        file_mb: size of the file of what was tuned.
+        minutes: of training.
+
+    Returns:
+        `told apart` says whether the interval of the paired difference to the first, over cases, leaves zero
+        out. Where it does not, the records give no reason to prefer the first.
+    """
+    numbers, shown = _numbers(study, records, profile), choice_table(study, records, profile)
+    fits = numbers["file MB"] <= file_mb
+    fits &= ~(numbers["peak GB"] > memory_gb) & ~(numbers["train min"] > minutes)
+    order = numbers[fits].sort_values("Dice", ascending=False, kind="stable", na_position="last")
+    table = shown.loc[order.index].reindex(columns=FITS, fill_value="")
+    run = list(order.index[order["Dice"].notna()])
+    table["fits"] = ["yes" if title in run else "not measured" for title in table.index]
+    names = {cell.title: cell.cell for cell in study.cells}
+    pairs = [(names[title], names[run[0]]) for title in run[1:]]
+    if run:
+        table.loc[run[0], "told apart"] = "first"
+    if pairs:
+        paired = paired_table(study, records, profile, pairs)
+        paired = paired.reindex(columns=["points", "95 % interval"], fill_value="")
+        ends = paired["95 % interval"].str.extract(r"(\S+) to (\S+)").astype(float)
+        apart = ((ends[0] > 0) | (ends[1] < 0)).map({True: "yes", False: "no"})
+        table.loc[run[1:], FITS[4:7]] = paired.assign(apart=apart).to_numpy()
+    return table.rename_axis("model")
+
+
+def equal_time_table(
+    study: Study, records: Sequence[Record], profile: str, whole: str, others: Sequence[Found] = ()
+) -> pd.DataFrame:
+    """How many steps of full fine-tuning take the time of each other cell, and what such a run gave; text.
+
+    Args:
+        study: a study with the cell `whole`.
+        records: what was found.
+        profile: budget.
+        whole: the cell that trains everything.
+        others: further studies, to look for the same network trained for about so many steps (10 %).
+
+    Returns:
+        "not run" where the time is not known, and where no study has such a run.
+    """
+    (full,) = study.choose([whole])
+    numbers, state = _numbers(study, records, profile), _state_by_title(study, records, profile)
+    step_s = numbers.loc[full.title, "s per step"]
+    rows = {}
+    for title, own in numbers.drop(full.title).iterrows():
+        m, wanted = state[title].measured, 60 * own["train min"] / step_s
+        row = {"Dice per case": NOT_RUN, "s per step": NOT_RUN, STEPS: NOT_RUN, "Dice of those": NOT_RUN}
+        if m:
+            row |= {"Dice per case": cut(100 * m.dice), "s per step": cut(own["s per step"])}
+        if np.isfinite(wanted):
+            row[STEPS] = f"{wanted:.0f}"
+            row["Dice of those"] = _nearest([(study, records), *others], study, whole, wanted, profile)
+        rows[title] = row
+    return pd.DataFrame(rows).T.rename_axis("model")
+
+
+def sees_neighbours(model: ModelConfig) -> bool:
+    """Whether a trained network can predict a slice from the slices beside it.
+
+    Slices that are a batch of images meet in an adapter along depth alone. In a patch embedding they meet
+    unless its kernel has zeros there, as center inflation leaves them, and is frozen.
+    """
+    return _counted(model.model_dump_json())[2]
+
+
+@lru_cache(maxsize=256)
+def _counted(text: str) -> tuple[int, int, bool]:
+    """Parameters that train, bytes of the file of what was tuned, and `sees_neighbours`."""
+    model = ModelConfig.model_validate_json(text)
+    with torch.device("meta"):
+        network = unfilled(model)
+    held = sum(value.nbytes for value in tuned_state(network).values())
+    embedding = any(
+        "patch_embed" in n and p.requires_grad and p.ndim > 1 for n, p in network.named_parameters()
+    )
+    heard = model.weights is None or model.inflation != "center" or embedding
+    among = {"patch": heard, "slices": model.tuning.method in ALONG_DEPTH}
+    sees = model.slices > 1 and (model.network == "unet3d" or among.get(model.mixing, True))
+    return count_parameters(network, trainable_only=True), held, sees
+
+
+def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """By title: what was counted, and what was measured, NaN where it was not."""
+    rows = {}
+    for cell, state in zip(study.cells, states(study, records, profile), strict=True):
+        config = fitted_to(study.config(cell, study.seeds[0], profile), DATASETS[study.dataset])
+        tuned, held, sees = _counted(config.model.model_dump_json())
+        row = {"tuned M": tuned / 1e6, "file MB": held / 1e6, "sees neighbours": sees}
+        row |= dict.fromkeys(("Dice", "s per step", "train min", "peak GB"), np.nan)
+        if m := state.measured:
+            row |= {"Dice": 100 * m.dice, "s per step": m.train_s / config.train.steps}
+            row |= {"train min": m.train_s / 60, "peak GB": m.peak_bytes / 1e9}
+        rows[cell.title] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _state_by_title(study: Study, records: Sequence[Record], profile: str) -> dict:
+    return {state.title: state for state in states(study, records, profile)}
+
+
+def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, profile: str) -> str:
+    """Dice of the network of a cell, trained for the number of steps nearest to one; "not run" without."""
+    asked = study.config(study.choose([whole])[0], 0, profile)
+    near: list[tuple[float, str]] = []
+    for other, records in found:
+        for cell, state in zip(other.cells, states(other, records, profile), strict=True):
+            config = other.config(cell, 0, profile)
+            same = asked.train.model_copy(update={"steps": config.train.steps})
+            off = abs(config.train.steps - steps) / steps
+            if config == asked.model_copy(update={"train": same}) and state.measured and off <= NEAR:
+                near.append((off, f"{cut(100 * state.measured.dice)} at {config.train.steps} steps"))
+    return min(near)[1] if near else NOT_RUN

@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.tuning import AIM, ROOT, WHOLE, Measured, compared, resident
+
+CODE = "from benchmarks.tuning import resident; print(resident('VmHWM'))"
+
+
+def found(peak: int, step_s: float) -> Measured:
+    return Measured(before=100, peak=peak, counted={"parameters": 30, "gradients": peak}, step_s=step_s)
+
+
+def test_aim_is_on_what_lies_above_the_libraries() -> None:
+    rows = compared("x", {WHOLE: found(1100, 2.0), "head": found(300, 1.0), "lora": found(790, 1.0)}, AIM)
+    aimed = {row.what: row for row in rows if row.aim}
+    (row,) = aimed.values()
+    assert row.what.startswith("lora") and row.ratio == pytest.approx(0.69) and row.met
+    steps = [row for row in rows if row.unit == "s"]
+    assert [row.ratio for row in steps] == [0.5, 0.5]
+    assert not any(row.aim for row in compared("x", {WHOLE: found(9, 1.0), "lora": found(9, 1.0)}, None))
+
+
+def test_peak_holds_what_was_freed() -> None:
+    before = resident("VmRSS")
+    block = torch.ones(30_000_000)
+    assert resident("VmRSS") > before
+    del block
+    assert resident("VmHWM") >= before + 100_000_000
+
+
+def test_peak_of_a_process_is_its_own() -> None:
+    block = torch.ones(500_000_000, dtype=torch.uint8)
+    held = resident("VmRSS")
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < held
+    del block
