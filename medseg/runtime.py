@@ -1,12 +1,19 @@
 """Seeds from named axes, the device, and what a run costs in time and memory."""
 
 import ctypes
+import gc
 import hashlib
+import re
 import resource
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import torch
+
+# Linux's own count of a process, and where the peak in it is reset.
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def seed_for(seed: int, *axis: str | int) -> int:
@@ -62,9 +69,26 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
+def count_peak_anew() -> None:
+    """Let `peak_bytes` count from here on, as far as the system can: one process may run several cells.
+
+    Memory that was freed and kept (`keep_freed_memory`) is given back first.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif _RESET.exists():
+        with suppress(AttributeError, OSError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
+            _RESET.write_text("5")  # the peak of resident memory, in the words of Linux's proc(5)
+
+
 def peak_bytes() -> int:
     """Peak memory so far: allocated on the GPU where there is one, else resident in this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
+    if _STATUS.exists():
+        # On Linux ru_maxrss starts at the peak of the process that started this one.
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())[0]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,5 +1,9 @@
 """Randomness is a function of the run seed and the name of the axis, of nothing else."""
 
+import subprocess
+import sys
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +50,17 @@ def test_cost_of_this_process():
     assert 0 <= first <= watch.seconds()
     assert peak_bytes() > 10_000_000 or device_kind() == "cuda"
     assert device_kind() in ("cpu", "cuda")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count for a whole process")
+def test_the_peak_is_counted_anew():
+    code = "from medseg.runtime import count_peak_anew, peak_bytes as p; import torch; a = p()\n"
+    code += (
+        "b = torch.ones(400_000_000, dtype=torch.uint8); c = p(); del b; count_peak_anew(); print(a, c, p())"
+    )
+    start = [sys.executable, "-c", f"import os; os.environ['CUDA_VISIBLE_DEVICES'] = ''; {code}"]
+    first, high, after = map(int, subprocess.run(start, check=True, capture_output=True).stdout.split())
+    assert high > first + 350_000_000 and after < first + 50_000_000
 
 
 def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):

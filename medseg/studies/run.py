@@ -20,7 +20,7 @@ from medseg.metrics.case import CaseScore
 from medseg.metrics.regions import check_enhancing, score_as_card
 from medseg.records import provenance, store
 from medseg.records.schema import Outcome, Part, Record
-from medseg.runtime import Stopwatch
+from medseg.runtime import Stopwatch, count_peak_anew
 from medseg.segmenter import Segmenter, build, measure_size
 from medseg.studies.fitted import fitted_to
 from medseg.studies.report import Facts, failed, finished
@@ -73,6 +73,7 @@ def run_one(
     """
     config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
     started = provenance.now()
+    count_peak_anew()
     # Everything that can be refused is refused before the folder is touched.
     _check_data(config, data)
     size = measure_size(config.model)
