@@ -66,7 +66,7 @@ def memory_table(counted: Mapping[str, Mapping[str, int]], whole: str) -> pd.Dat
     """Counts of `step_memory` in MB, a row each, with their sum and its share of that of the row `whole`."""
     table = pd.DataFrame({title: dict(row) for title, row in counted.items()}).T[COLUMNS] / MB
     table["sum"] = table.sum(axis=1)
-    return table.assign(**{"of whole": table["sum"] / table.loc[whole, "sum"]})
+    return table.assign(**{"of whole": table["sum"] / table["sum"][whole]})
 
 
 @contextmanager
