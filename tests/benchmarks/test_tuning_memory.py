@@ -30,7 +30,7 @@ def test_peak_holds_what_was_freed() -> None:
     code += "print(before, held, resident('VmHWM'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     before, held, peak = map(int, done.stdout.split())
-    assert before < held <= peak and peak >= before + 100_000_000
+    assert min(held, peak) >= before + 100_000_000
 
 
 def test_peak_of_a_process_is_its_own() -> None:
