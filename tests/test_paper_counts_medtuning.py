@@ -13,23 +13,14 @@ import torch
 
 from medseg.models import config_of
 from medseg.reports.papers import paper_table
+from medseg.reports.tuning import PRINTED
 from medseg.segmenter import NETWORKS, count_parameters
 from medseg.tuning import ADAPTER, tune
 
 ROOT = Path(__file__).parents[1]
 VIT, SWIN = "medtuning-vit-base-upernet", "medtuning-swin-unet"
-METHODS = {
-    "Scratch": "full",
-    "Full": "full",
-    "Head": "head",
-    "VPT-Shallow": "vpt_shallow",
-    "VPT-Deep": "vpt_deep",
-    "Adapter": "bottleneck",
-    "AdaptFormer": "adaptformer",
-    "Pro-tuning": "pro_tuning",
-    "ST-Adapter": "st_adapter",
-    "Ours": "med_adapter",
-}
+# From scratch and with weights the same parameters train.
+METHODS = PRINTED | {"Scratch": "full", "Full": "full"}
 # Tables 3 to 6: options of Med-Adapter. Table 4 has its cubes at alpha 6, its FFT at alpha 4.
 ALONE = {"reduction": 4, "fusion": "none"}
 OPTIONS = {
