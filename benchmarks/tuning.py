@@ -16,7 +16,6 @@ time.
 """
 
 import statistics
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +24,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.measure import Aim, Options, Row
+from benchmarks.process import in_process, now
 from benchmarks.subject import subject
-from benchmarks.training import MB, ROOT, STRIDES, _now
+from benchmarks.training import MB, STRIDES
 from medseg.config import Frozen, RunConfig, resolve
 from medseg.data.cases import load_case
 from medseg.data.catalog import DatasetCard
@@ -100,7 +100,7 @@ def measured(sides: dict[str, Side], rounds: int) -> dict[str, Measured]:
     found: dict[str, list[Measured]] = {method: [] for method in sides}
     for _ in range(rounds):
         for method, side in sides.items():
-            found[method].append(in_process(side))
+            found[method].append(in_process(NAME, side, Measured))
     return {
         method: each[0].model_copy(
             update={
@@ -136,20 +136,6 @@ def compared(where: str, found: dict[str, Measured], aim: float | None) -> list[
     return rows
 
 
-def in_process(side: Side) -> Measured:
-    """Measure one side in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.tuning"],
-        input=side.model_dump_json(),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise RuntimeError(f"a side of {NAME} failed:\n{done.stderr[-2000:]}")
-    return Measured.model_validate_json(done.stdout.splitlines()[-1])
-
-
 def measure(side: Side) -> Measured:
     """Train one side in this process, then count one more step."""
     from medseg.reports.step_memory import step_memory
@@ -163,7 +149,7 @@ def measure(side: Side) -> Measured:
 
     def on_step(step: int) -> None:
         if side.warm <= step < train.steps and step % stride == 0:
-            edges.append(_now())
+            edges.append(now())
             peaks[0] = resident("VmHWM")
 
     with TemporaryDirectory(prefix="medseg-bench-") as scratch:

@@ -49,8 +49,7 @@ def choice_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
             shown.loc[title, COLUMNS[:2]] = [cut(100 * m.dice), f"{cut(low)} to {cut(high)}"]
             shown.loc[title, measured] = [cut(row[name]) for name in measured]
         else:
-            said = NOT_RUN if state.status == "missing" else state.status
-            shown.loc[title, ["Dice per case", *measured]] = said
+            shown.loc[title, "Dice per case"] = NOT_RUN if state.status == "missing" else state.status
     return shown
 
 
@@ -111,7 +110,7 @@ def equal_time_table(
         others: further studies, to look for the same network trained for about so many steps (10 %).
 
     Returns:
-        "not run" where the time is not known, and where no study has such a run.
+        "not run" as the Dice of a cell without a record, and of steps that no study has.
     """
     (full,) = study.choose([whole])
     numbers, state = _numbers(study, records, profile), _state_by_title(study, records, profile)
@@ -119,7 +118,7 @@ def equal_time_table(
     rows = {}
     for title, own in numbers.drop(full.title).iterrows():
         m, wanted = state[title].measured, 60 * own["train min"] / step_s
-        row = {"Dice per case": NOT_RUN, "s per step": NOT_RUN, STEPS: NOT_RUN, "Dice of those": NOT_RUN}
+        row = {"Dice per case": NOT_RUN, "s per step": "", STEPS: "", "Dice of those": ""}
         if m:
             row |= {"Dice per case": cut(100 * m.dice), "s per step": cut(own["s per step"])}
         if np.isfinite(wanted):

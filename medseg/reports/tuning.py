@@ -54,7 +54,8 @@ def tuning_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
         Text, indexed by the title of the cell. Parameters are in millions: `tuned` are those that train,
         `inserted` those that the same network has not when it trains whole, empty where that was not run.
         `% tuned` is of the network as it runs. Seconds are wall time, a mean over seeds; `peak` is the
-        memory of training, in GB; `file` holds what was tuned, in MB, empty where everything was.
+        memory of training, in GB; `file` holds what was tuned, in MB, empty where everything was. A cell
+        without a record says why in place of its Dice, and nothing else.
     """
     dice = tables.dice_table(study, records, profile).to_dict("index")
     done, whole, rows = _done(study, records, profile), _whole(records, profile), []
@@ -63,7 +64,7 @@ def tuning_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
         if cell.cell in done:
             row |= dict(zip(COSTS, _costs(done[cell.cell], whole), strict=True))
         else:
-            row |= dict.fromkeys(["95 % interval", *COSTS], row["Dice per case"])
+            row |= dict.fromkeys(["95 % interval", *COSTS], "")
         rows.append(row)
     return pd.DataFrame(rows, columns=["model", *COLUMNS]).set_index("model")
 

@@ -21,7 +21,16 @@ def test_runs_and_returns_finite_ratios(name: str, monkeypatch: pytest.MonkeyPat
 
 def test_every_file_is_a_benchmark_or_shared() -> None:
     files = {path.stem for path in Path("benchmarks").glob("*.py")}
-    assert files == {*NAMES, "__init__", "__main__", "measure", "official_pipeline", "plain_loop", "subject"}
+    assert files == {
+        *NAMES,
+        "__init__",
+        "__main__",
+        "measure",
+        "official_pipeline",
+        "plain_loop",
+        "process",
+        "subject",
+    }
 
 
 @pytest.mark.parametrize(

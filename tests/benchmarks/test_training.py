@@ -33,7 +33,7 @@ def test_matmul_rate_is_products_over_the_median_of_the_timed(monkeypatch: pytes
     # Three untimed products of 100 s, then 1, 2 and 9 s.
     ends = np.cumsum([0, 100, 0, 100, 0, 100, 0, 1, 0, 2, 0, 9]).tolist()
     clock = iter(ends)
-    monkeypatch.setattr(training, "_now", lambda: next(clock))
+    monkeypatch.setattr(training, "now", lambda: next(clock))
     assert matmul_rate(torch.float32, "cpu", n=4, repeats=3) == 2 * 4**3 / 2
 
 
@@ -41,7 +41,7 @@ def test_sides_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> 
     calls: list[str] = []
     rates = {"a": [1.0, 9.0, 2.0], "b": [5.0, 4.0, 6.0]}
 
-    def in_process(side: str) -> Measured:
+    def in_process(_: str, side: str, __: type[Measured]) -> Measured:
         calls.append(side)
         return Measured(samples_per_s=rates[side].pop(0), peak_bytes=7)
 
@@ -61,7 +61,7 @@ def test_a_process_gives_the_median_step_without_warm_up_and_last_step(
     assert Side.model_validate(json.loads(side.model_dump_json())) == side
     monkeypatch.setattr(training, "device_kind", lambda: "cpu")
     clock = iter((10.0, 11.0, 13.0, 99.0))
-    monkeypatch.setattr(training, "_now", lambda: next(clock))
+    monkeypatch.setattr(training, "now", lambda: next(clock))
     monkeypatch.setattr(training, "_train", lambda _, on_step: [on_step(step) for step in (1, 2, 3, 4, 5)])
     assert training.measure(side).samples_per_s == config.train.batch / 2.0
 

@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-from benchmarks.tuning import AIM, ROOT, WHOLE, Measured, compared, resident
+from benchmarks.process import ROOT
+from benchmarks.tuning import AIM, WHOLE, Measured, compared, resident
 
 CODE = "from benchmarks.tuning import resident; print(resident('VmHWM'))"
 
