@@ -26,6 +26,7 @@ from medseg.studies.fitted import fitted_to
 from medseg.studies.report import Facts, failed, finished
 from medseg.training import checkpoint, devices, run_folder
 from medseg.training.engine import Engine, settled
+from medseg.training.interruption import ended_at_once
 from medseg.training.loop import fit
 from medseg.training.precision import PrecisionPlan, plan
 from medseg.training.progress import Progress
@@ -69,7 +70,7 @@ def run_one(
     Raises:
         InputError: bad data, a folder that holds a run, weights that do not fit, a full disk.
         OutOfMemory: the run does not fit; FloatingPointError: its loss or gradient is not a number.
-        Interrupted: SIGTERM arrived; the run was saved and can be gone on with.
+        Interrupted: SIGTERM arrived, in training or in scoring; the run was saved and can be gone on with.
     """
     config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
     started = provenance.now()
@@ -96,10 +97,12 @@ def run_one(
         cache.empty(run_dir)
     watch = Stopwatch()
     score = partial(_score, fitted.segmenter, config, data, chosen, fabric, engine)
-    parts: dict[Part, list[CaseScore]] = {
-        "validation": score(data.split.validation),
-        "test": score(data.split.test),
-    }
+    # Nothing is kept of scoring; the last checkpoint is that of the trained network.
+    with ended_at_once("trained, not scored yet; go on with --resume"):
+        parts: dict[Part, list[CaseScore]] = {
+            "validation": score(data.split.validation),
+            "test": score(data.split.test),
+        }
     infer_s = watch.seconds() / (len(data.split.validation) + len(data.split.test))
     state = checkpoint.whole_weights(fitted.segmenter)
 

@@ -1,5 +1,7 @@
 """One run to its record: the same for the same question, and a failure is one, too."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,7 @@ from safetensors.torch import load_file
 
 from medseg.data import cache
 from medseg.data.splits import msd_split
-from medseg.errors import InputError, OutOfMemory
+from medseg.errors import InputError, Interrupted, OutOfMemory
 from medseg.records import store
 from medseg.studies import run
 from medseg.studies.fitted import fitted_to
@@ -117,6 +119,19 @@ def test_interrupted_and_resumed_is_the_same_record(tiny_run, phantom_data, tmp_
     assert not (folder / MODEL_FILE).exists()
     record = run_one(tiny_run.config, phantom_data, folder, resume=True)
     assert same_bits(folder, tiny_run.folder)
+    assert record.substance() == tiny_run.record.substance()
+
+
+def test_asked_to_end_while_it_scores_it_is_gone_on_with(tiny_run, phantom_data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "predict", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted, match="not scored yet; go on with --resume"):
+            run_one(tiny_run.config, phantom_data, tmp_path)
+    assert not (tmp_path / RECORD_FILE).exists() and not (tmp_path / MODEL_FILE).exists()
+    seen = []
+    record = run_one(tiny_run.config, phantom_data, tmp_path, resume=True, on_step=seen.append)
+    assert not seen, "nothing is trained again"
+    assert same_bits(tmp_path, tiny_run.folder)
     assert record.substance() == tiny_run.record.substance()
 
 

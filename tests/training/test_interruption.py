@@ -1,10 +1,13 @@
-"""SIGTERM is noted within the block and nowhere else."""
+"""SIGTERM is noted within the block, or ends it at once, and does so nowhere else."""
 
 import os
 import signal
 import threading
 
-from medseg.training.interruption import watched
+import pytest
+
+from medseg.errors import Interrupted
+from medseg.training.interruption import ended_at_once, watched
 
 
 def test_it_is_noted_and_the_former_handler_comes_back():
@@ -28,6 +31,14 @@ def test_the_handler_comes_back_after_an_error():
             raise KeyError
     except KeyError:
         assert signal.getsignal(signal.SIGTERM) == former
+
+
+def test_it_ends_a_block_at_once_and_the_former_handler_comes_back():
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="go on"), ended_at_once("go on"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the block went on")
+    assert signal.getsignal(signal.SIGTERM) == former
 
 
 def test_another_thread_watches_nothing():
