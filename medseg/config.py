@@ -50,6 +50,8 @@ class DataConfig(Frozen):
         name: of the data set in the catalog.
         split_seed: of the split, or of the folds.
         fold: None for the split of the data set, or which of five folds to test on.
+        train_cases: None for all training cases, or at most how many: the first of the shuffled ones, so a
+            smaller number gives a part of a larger one.
         least_enhancing_voxels: of BraTS alone: an enhancing tumour that is predicted with fewer voxels is
             scored as core. 0 leaves predictions as they are; Med-Tuning's code has 500.
     """
@@ -57,6 +59,7 @@ class DataConfig(Frozen):
     name: str = "Task04_Hippocampus"
     split_seed: int = 1234
     fold: int | None = Field(None, ge=0, le=4)
+    train_cases: int | None = Field(None, ge=1)
     least_enhancing_voxels: int = Field(0, ge=0)
 
 

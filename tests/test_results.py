@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.data.splits import split_cases
+from medseg.data.splits import Split, split_cases
 from medseg.encoders.checkpoints import WEIGHTS
 from medseg.metrics.overlap import case_dice
 from medseg.records import store
@@ -59,7 +59,13 @@ def wrong_split(record):
     ids = sorted(case for part in parts for case in part)
     if len(set(ids)) != len(ids):
         return ["a case is in two parts"]
-    split = split_cases(ids, data.name, record.config.data.split_seed, record.config.data.fold)
+    asked = record.config.data
+    if asked.train_cases is None:
+        split = split_cases(ids, data.name, asked.split_seed, asked.fold)
+    else:  # the cases that were left out are not in the record
+        split = Split(*map(tuple, parts))
+        if len(split.train) > asked.train_cases:
+            return ["more training cases than were asked for"]
     if [split.train, split.validation, split.test] != parts:
         return ["not the paper's split of these cases"]
     return [] if split.digest == data.split_sha256 else ["split_sha256 is of another split"]

@@ -62,16 +62,16 @@ class Adapter(nn.Module, ABC):
 
 
 def check_positive(**options: int) -> None:
-    """Refuse options of an adapter that are below 1.
+    """Refuse options of an adapter that are no whole numbers, or below 1.
 
     Raises:
         InputError: one is.
     """
     for name, value in options.items():
-        if value < 1:
+        if not isinstance(value, int) or value < 1:
             raise InputError(
                 "there is no such adapter",
-                expected=f"{name} of 1 or more",
+                expected=f"a whole number as {name}, 1 or more",
                 got=str(value),
                 do="leave it out for the value of the paper",
             )

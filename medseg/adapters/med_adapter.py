@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from medseg.adapters.contract import Adapter
+from medseg.adapters.contract import Adapter, check_positive
 from medseg.adapters.depthwise import CubeConv, DepthConv, PlaneConv
 from medseg.adapters.stage_fusion import JOINED, StageFusion
 from medseg.adapters.temporal_spectrum import TemporalSpectrum
@@ -67,6 +67,7 @@ class MedAdapter(Adapter):
         super().__init__(sites)
         kernels = [kernel for kernel, wanted in ((3, conv3), (5, conv5)) if wanted]
         widths = [site.width for site in self.sites]
+        check_positive(reduction=reduction, slices=slices)
         if (
             global_branch not in GLOBAL_BRANCHES
             or fusion not in FUSIONS

@@ -116,7 +116,7 @@ def train(
         keep=keep,
         loggers=tuple(logger or ()),
     )
-    data = open_data(data_dir, config.data.split_seed, config.data.fold)
+    data = open_data(data_dir, config.data.split_seed)
     with training_bar("training") as on_step:
         record = run_one(
             config,

@@ -5,7 +5,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from medseg.errors import InputError
 
@@ -38,6 +38,10 @@ class Split:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+    def with_train(self, cases: int | None) -> "Split":
+        """The same split with at most so many training cases, the first ones; None: all."""
+        return replace(self, train=self.train[:cases])
 
     @property
     def digest(self) -> str:

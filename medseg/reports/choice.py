@@ -11,7 +11,7 @@ from medseg.config import ModelConfig
 from medseg.data.catalog import DATASETS
 from medseg.records.schema import Record
 from medseg.reports.ablations import Found
-from medseg.reports.tables import NOT_RUN, cut, paired_table
+from medseg.reports.tables import NOT_RUN, cut, paired, signed
 from medseg.segmenter import count_parameters, unfilled
 from medseg.studies.fitted import fitted_to
 from medseg.studies.status import states
@@ -27,6 +27,7 @@ FITS = ["fits", *COLUMNS[:3], "behind the first", "interval of that", "told apar
 ALONG_DEPTH = ("st_adapter", "med_adapter")
 # Steps of full fine-tuning that count as those of an equal time.
 NEAR = 0.1
+NO_COMMON_SEED = "no seed in common"
 STEPS = "steps of full tuning in that time"
 
 
@@ -85,15 +86,16 @@ def within(
     run = list(order.index[order["Dice"].notna()])
     table["fits"] = ["yes" if title in run else "not measured" for title in table.index]
     names = {cell.title: cell.cell for cell in study.cells}
-    pairs = [(names[title], names[run[0]]) for title in run[1:]]
     if run:
         table.loc[run[0], "told apart"] = "first"
-    if pairs:
-        paired = paired_table(study, records, profile, pairs)
-        paired = paired.reindex(columns=["points", "95 % interval"], fill_value="")
-        ends = paired["95 % interval"].str.extract(r"(\S+) to (\S+)").astype(float)
-        apart = ((ends[0] > 0) | (ends[1] < 0)).map({True: "yes", False: "no"})
-        table.loc[run[1:], FITS[4:7]] = paired.assign(apart=apart).to_numpy()
+    for title in run[1:]:
+        found, _ = paired(study, records, profile, names[title], names[run[0]])
+        if found is None:
+            table.loc[title, "behind the first"] = NO_COMMON_SEED
+            continue
+        apart = "no" if found.low is None or found.high is None or found.low <= 0 <= found.high else "yes"
+        interval = f"{signed(found.low)} to {signed(found.high)}"
+        table.loc[title, FITS[4:7]] = [signed(found.mean), interval, apart]
     return table.rename_axis("model")
 
 

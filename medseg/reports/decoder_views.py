@@ -17,7 +17,6 @@ from medseg.segmenter import count_parameters, unfilled
 TABLE_8 = {"med_upernet": 256, "med_unet": 384, "setr_mla": 128, "setr_naive": 256, "med_setr_pup": 384}
 # The layer on the first tap (1x1 convolution, batch norm). The paper's network has it, and trains it, whoever
 # decodes; ours is a part of the decoders that use it.
-FIRST_TAP = 768 * 256 + 256 + 2 * 256
 USE_FIRST_TAP = ("med_upernet", "med_unet")
 
 
@@ -35,13 +34,15 @@ def decoder_sizes(classes: int = 3) -> pd.DataFrame:
     Args:
         classes: of the network; with 3 the printed counts come out, BraTS has 4.
     """
-    rows = {}
+    with torch.device("meta"):
+        upernet = unfilled(decoder_config("med_upernet", classes)).parts["decoder"]
+    first_tap, rows = count_parameters(upernet.get_submodule("narrow")), {}
     for decoder, (_, printed) in zip(TABLE_8, paper_table(PRINTED).loc[8].iterrows(), strict=True):
         with torch.device("meta"):
             segmenter = unfilled(decoder_config(decoder, classes))
         own = count_parameters(segmenter.parts["decoder"])
         always = count_parameters(segmenter.parts["encoder"], trainable_only=True)
-        always += 0 if decoder in USE_FIRST_TAP else FIRST_TAP
+        always += 0 if decoder in USE_FIRST_TAP else first_tap
         inserted = count_parameters(segmenter.get_submodule("adapter"))
         rows[printed.setting.split(" (")[0]] = {
             "decoder": decoder,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medseg.metrics.statistics import paired_difference
+from medseg.metrics.statistics import PairedDifference, paired_difference
 from medseg.records import store
 from medseg.records.schema import Record
 from medseg.studies.schedule import answering
@@ -92,18 +92,13 @@ def paired_table(
 ) -> pd.DataFrame:
     """Differences of two cells case by case, in points of Dice, over the seeds that both have."""
     titles = {cell.cell: cell.title for cell in study.cells}
-    kept = answering(study, records, profile)
     rows = []
     for first, second in pairs:
         row = {"difference": f"{titles[first]} minus {titles[second]}"}
-        by_cell = [_of_cell(kept, name) for name in (first, second)]
-        seeds = by_cell[0].keys() & by_cell[1].keys()
-        if not seeds:
+        found, seeds = paired(study, records, profile, first, second)
+        if found is None:
             rows.append(row | {"points": NOT_RUN})
             continue
-        a, b = (dice_by_case([runs[seed] for seed in sorted(seeds)]) for runs in by_cell)
-        cases = sorted(a.keys() & b.keys())
-        found = paired_difference([100 * a[case] for case in cases], [100 * b[case] for case in cases])
         rows.append(
             row
             | {
@@ -112,10 +107,24 @@ def paired_table(
                 "t-test p": _p(found.t_p),
                 "Wilcoxon p": _p(found.wilcoxon_p),
                 "cases": str(found.n),
-                "seeds": str(len(seeds)),
+                "seeds": str(seeds),
             }
         )
     return pd.DataFrame(rows).fillna("").set_index("difference")
+
+
+def paired(
+    study: Study, records: Sequence[Record], profile: str, first: str, second: str
+) -> tuple[PairedDifference | None, int]:
+    """Two cells case by case, in points of Dice, and the number of seeds that both have; None without one."""
+    kept = answering(study, records, profile)
+    by_cell = [_of_cell(kept, name) for name in (first, second)]
+    seeds = by_cell[0].keys() & by_cell[1].keys()
+    if not seeds:
+        return None, 0
+    a, b = (dice_by_case([runs[seed] for seed in sorted(seeds)]) for runs in by_cell)
+    cases = sorted(a.keys() & b.keys())
+    return paired_difference([100 * a[case] for case in cases], [100 * b[case] for case in cases]), len(seeds)
 
 
 def provenance_line(records: Sequence[Record], profile: str) -> str:

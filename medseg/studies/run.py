@@ -1,20 +1,20 @@
 """One configuration on one data set: train, predict, score, record."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import medseg.compat  # noqa: F401  isort: skip
 from lightning.fabric import Fabric
 
-from medseg.config import RunConfig
+from medseg.config import DataConfig, RunConfig
 from medseg.data import cache
 from medseg.data.cases import load_case, to_label_values
 from medseg.data.catalog import DatasetCard
 from medseg.data.layouts import Case, read_folder
 from medseg.data.splits import Split, split_cases
-from medseg.errors import InputError, OutOfMemory
+from medseg.errors import OutOfMemory
 from medseg.inference.slice_windows import predict
 from medseg.metrics.case import CaseScore
 from medseg.metrics.regions import check_enhancing, score_as_card
@@ -34,19 +34,27 @@ from medseg.training.progress import Progress
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on disk: card, cases by id, split, and the fold of five that the split tests on."""
+    """A data set on disk: card, cases by id, and a split of them."""
 
     card: DatasetCard
     cases: dict[str, Case]
     split: Split
-    fold: int | None = None
+
+    def asked(self, config: DataConfig) -> "Data":
+        """The same cases, split as a configuration asks.
+
+        Raises:
+            InputError: a fold that the data set does not have.
+        """
+        split = split_cases(list(self.cases), self.card.name, config.split_seed, config.fold)
+        return replace(self, split=split.with_train(config.train_cases))
 
 
-def open_data(folder: Path, split_seed: int, fold: int | None = None) -> Data:
-    """Read a folder, whatever its layout, and split it by the paper's rule, or to test on a fold of five."""
+def open_data(folder: Path, split_seed: int) -> Data:
+    """Read a folder, whatever its layout, and split it by the paper's rule."""
     card, cases = read_folder(folder)
-    split = split_cases([case.id for case in cases], card.name, split_seed, fold)
-    return Data(card, {case.id: case for case in cases}, split, fold)
+    split = split_cases([case.id for case in cases], card.name, split_seed)
+    return Data(card, {case.id: case for case in cases}, split)
 
 
 def run_one(
@@ -73,10 +81,11 @@ def run_one(
         Interrupted: SIGTERM arrived, in training or in scoring; the run was saved and can be gone on with.
     """
     config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
+    data = data.asked(config.data)
     started = provenance.now()
     count_peak_anew()
     # Everything that can be refused is refused before the folder is touched.
-    _check_data(config, data)
+    check_enhancing(data.card, config.data.least_enhancing_voxels)
     size = measure_size(config.model)
     network, weights = build(config.model, config.train.seed)
     chosen = plan(config.train.precision, network)
@@ -114,17 +123,6 @@ def run_one(
         return record
 
     return devices.on_first(fabric, keep)
-
-
-def _check_data(config: RunConfig, data: Data) -> None:
-    check_enhancing(data.card, config.data.least_enhancing_voxels)
-    if config.data.fold != data.fold:
-        raise InputError(
-            "the data were opened for another fold",
-            expected=f"fold {config.data.fold}, as in the configuration",
-            got=f"fold {data.fold}",
-            do="open_data(folder, config.data.split_seed, config.data.fold)",
-        )
 
 
 def _volumes(

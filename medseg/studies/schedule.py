@@ -115,6 +115,7 @@ def run_task(
     from medseg.training.run_folder import RECORD_FILE
 
     config = fitted_to(study.config(task.cell, task.seed, profile), data.card)
+    data = data.asked(config.data)
     for there in store.read_study(results, study.name):
         same = there.config == config and there.data.split_sha256 == data.split.digest
         if same and there.identity.cell == task.cell.cell:

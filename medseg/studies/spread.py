@@ -112,9 +112,7 @@ def run_here(
     asked.choose(cells)
     folder = _data_folder(asked, profile, runs, data)
     results = runs / "smoke_results" if profile == "smoke" else root / "results"
-    # All cells of a study have one split.
-    first = asked.config(asked.cells[0], asked.seeds[0], profile).data
-    opened = open_data(folder, first.split_seed, first.fold)
+    opened = open_data(folder, asked.config(asked.cells[0], asked.seeds[0], profile).data.split_seed)
     found = store.read_study(results, name)
     tasks = schedule.missing(asked, found, profile, cells, seeds, opened.card)
     if not cells:
@@ -169,7 +167,7 @@ def as_tasks(
     tasks = []
     for task in lacking:
         config = asked.config(task.cell, task.seed, profile)
-        opened = open_data(folder, config.data.split_seed, config.data.fold)
+        opened = open_data(folder, config.data.split_seed).asked(config.data)
         config = fitted_to(config, opened.card)
         sha256 = stated_sha256(config.model.weights)
         run_id = schema.run_id(config, opened.split.digest, sha256)
@@ -205,8 +203,7 @@ def run_named(
     root, runs, results, folder = map(Path, places)
     asked = study.load(name, root)
     task = schedule.Task(asked.choose([cell])[0], seed)
-    wanted = asked.config(task.cell, seed, profile).data
-    data = open_data(folder, wanted.split_seed, wanted.fold)
+    data = open_data(folder, asked.config(task.cell, seed, profile).data.split_seed)
     # Should an attempt before this one still live, on a machine that only lost its connection: wait for it.
     with alone_in(schedule.folder_of(asked, task, profile, runs)):
         record = schedule.run_task(asked, task, profile, data, runs, results)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medseg.config import DataConfig
 from medseg.data import cache
 from medseg.data.splits import msd_split
 from medseg.errors import InputError, Interrupted, OutOfMemory
@@ -82,6 +83,16 @@ def test_split_is_the_rule_on_the_order_of_the_files(phantoms, phantom_data):
     assert list(phantom_data.cases) == ids
     assert phantom_data.split == msd_split(ids, "Phantom", 1234)
     assert open_data(phantoms, 5678).split != phantom_data.split
+
+
+def test_a_run_trains_on_as_many_cases_as_it_asks_for(tiny_config, phantom_data, tmp_path):
+    whole = phantom_data.split
+    record = run_one(tiny_config(data={"train_cases": 2}, train={"steps": 1}), phantom_data, tmp_path)
+    assert record.data.train == whole.train[:2] and len(whole.train) > 2
+    assert (record.data.validation, record.data.test) == (whole.validation, whole.test)
+    assert record.data.split_sha256 != whole.digest
+    few, many = (phantom_data.asked(DataConfig(train_cases=n)).split.train for n in (1, 1000))
+    assert few == whole.train[:1] and many == whole.train
 
 
 def test_configuration_takes_channels_and_classes_of_the_data(tiny_config, phantom_data):
