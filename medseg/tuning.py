@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Name of the adapter in the network and in its state.
 ADAPTER = "adapter"
+# How the names of an encoder and of its adapter start in the state of a network.
+OF_ENCODER = ("parts.encoder.", f"{ADAPTER}.")
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm)
 
 
@@ -115,13 +117,21 @@ def tune(
     encoder.train(encoder.training)
 
 
-def tuned_state(segmenter: nn.Module) -> dict[str, Tensor]:
-    """All of the state but the frozen base: the adapter, the decoder, the encoder's tuned parameters.
+def tuned_state(segmenter: nn.Module, decoder: bool = True) -> dict[str, Tensor]:
+    """All of the state but the frozen base: the adapter, the encoder's tuned parameters, the decoder.
 
     Buffers belong to the base where a parameter of their module is frozen.
+
+    Args:
+        segmenter: a network, tuned in any way.
+        decoder: whether what is behind the encoder is among it; without, what remains is the adapter alone.
     """
     frozen = _base_names(segmenter)
-    return {name: value for name, value in segmenter.state_dict().items() if name not in frozen}
+    return {
+        name: value
+        for name, value in segmenter.state_dict().items()
+        if name not in frozen and (decoder or name.startswith(OF_ENCODER))
+    }
 
 
 def base_digest(segmenter: nn.Module) -> str:
@@ -134,21 +144,29 @@ def base_digest(segmenter: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_tuned(segmenter: nn.Module, path: Path) -> None:
-    """Write `tuned_state` as safetensors, with the digest of the base."""
-    state = {name: value.detach().contiguous().cpu() for name, value in tuned_state(segmenter).items()}
-    write_atomic(path, save(state, {"base": base_digest(segmenter)}))
+def save_tuned(segmenter: nn.Module, path: Path, decoder: bool = True) -> None:
+    """Write `tuned_state` as safetensors, with the digest of the base; `decoder` as there.
+
+    Raises:
+        OSError: no room on the disk, or no right to write there; nothing is left behind.
+    """
+    state = tuned_state(segmenter, decoder)
+    kept = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+    write_atomic(path, save(kept, {"base": base_digest(segmenter), "decoder": str(decoder)}))
 
 
 def load_tuned(segmenter: nn.Module, path: Path) -> None:
     """Fill a network, tuned in the same way on the same base, from a file of `save_tuned`.
+
+    From a file without the decoder only the encoder is filled.
 
     Raises:
         InputError: no such file, or one of another base or another way of tuning.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            base = (file.metadata() or {}).get("base", "none named")
+            facts = file.metadata() or {}
+            base = facts.get("base", "none named")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (OSError, SafetensorError) as error:
         raise InputError(
@@ -157,7 +175,8 @@ def load_tuned(segmenter: nn.Module, path: Path) -> None:
             got=str(error),
             do="tune and save first",
         ) from error
-    shapes = {name: tuple(value.shape) for name, value in tuned_state(segmenter).items()}
+    wanted = tuned_state(segmenter, decoder=facts.get("decoder") != str(False))
+    shapes = {name: tuple(value.shape) for name, value in wanted.items()}
     others = shapes.items() ^ {name: tuple(value.shape) for name, value in state.items()}.items()
     if others:
         raise InputError(

@@ -82,6 +82,53 @@ def test_model_show_json_states_the_cost_of_the_papers_encoder(medseg):
     assert size["flops_with_layer_norms_per_part"]["encoder"] == 214_954_014_720
 
 
+@pytest.mark.parametrize(
+    ("name", "adapter", "trainable"),
+    [
+        ("medtuning-vit-base-upernet", "med_adapter", 17_853_188),
+        ("medtuning-vit-base-upernet", "scratch", 100_849_156),
+        ("medtuning-vit-base-upernet", "head", 15_007_492),
+        ("medtuning-swin-unet", "med_adapter", 7_489_098),
+        ("medtuning-swin-unet", "full", 27_154_116),
+        ("medtuning-swin-unet", "head", 6_751_530),
+    ],
+)
+def test_model_show_json_states_what_the_paper_tunes(medseg, name, adapter, trainable):
+    code, out, _ = medseg("model", "show", name, "--adapter", adapter, "--json")
+    assert (code, json.loads(out)["trainable"]) == (0, trainable)
+
+
+TINY_STUDY = """
+name: {name}
+title: Two steps
+question: Does it run?
+dataset: {dataset}
+seeds: [1]
+paper_table: none
+budgets:
+  colab:
+    model: {{encoder: test_vit, taps: [1, 2, 3, 5], slices: 3, image_px: 32, decoder_channels: 8,
+            weights: null}}
+    train: {{steps: 2, batch: 2, warmup_steps: 1}}
+cells:
+  - {{cell: only, title: only}}
+"""
+
+
+def test_study_run_of_a_group_leaves_out_what_has_no_data(medseg, phantoms, tmp_path, monkeypatch):
+    for folder in ("studies", "results"):
+        (tmp_path / folder).mkdir()
+    for name, dataset in (("pair_a", "Phantom"), ("pair_b", "BraTS2019")):
+        text = TINY_STUDY.format(name=name, dataset=dataset)
+        (tmp_path / "studies" / f"{name}.yaml").write_text(text)
+    monkeypatch.setenv("MEDSEG_ROOT", str(tmp_path))
+    monkeypatch.setenv("MEDSEG_DATA", str(phantoms.parent))
+    code, out, err = medseg("study", "run", "pair", "--runs", tmp_path / "runs")
+    assert code == 0, err
+    assert "pair_b: data not at hand: BraTS2019" in out
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["pair_a"]
+
+
 def test_study_status_json_lists_every_cell_with_the_papers_number(medseg):
     code, out, _ = medseg("study", "status", "transseg_main", "--json")
     cells = {cell["cell"]: cell for cell in json.loads(out)["cells"]}

@@ -91,6 +91,26 @@ def test_the_base_does_not_change_and_all_else_does(config, method, tmp_path):
     assert torch.equal(other(windows), segmenter(windows))
 
 
+@pytest.mark.parametrize("method", ["full", "head", "norm", "lora", "med_adapter"])
+def test_a_file_without_the_decoder_fills_the_encoder_and_leaves_the_rest(method, tmp_path):
+    segmenter, path = tuned(VIT, method).eval(), tmp_path / "adapter.safetensors"
+    save_tuned(segmenter, path, decoder=False)
+    kept, whole = load_file(path), tuned_state(segmenter)
+    assert not [name for name in kept if name.startswith("parts.decoder.")]
+    decoder = {name for name in whole if name.startswith("parts.decoder.")}
+    assert decoder and set(kept) == set(whole) - decoder
+    other = tuned(VIT, method).eval()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(float(parameter.requires_grad))
+    before = {name: value.clone() for name, value in other.state_dict().items() if name in decoder}
+    load_tuned(other, path)
+    after, windows = other.state_dict(), windows_of(VIT)
+    assert all(torch.equal(after[name], before[name]) for name in decoder)
+    first, second = (network.encoder(windows) for network in (segmenter, other))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 def test_full_trains_all_and_freezes_nothing(tmp_path):
     segmenter = tuned(VIT, "full")
     assert set(tuned_state(segmenter)) == set(segmenter.state_dict())
@@ -180,7 +200,7 @@ def test_files_that_do_not_fit(tmp_path):
     segmenter = tuned(VIT, "bottleneck")
     save_tuned(segmenter, path)
     with safe_open(path, framework="pt") as file:
-        assert file.metadata() == {"base": base_digest(segmenter)}
+        assert file.metadata() == {"base": base_digest(segmenter), "decoder": "True"}
     assert set(load_file(path)) == set(tuned_state(segmenter))
     for other, message in (
         (tuned(VIT, "bottleneck", seed=1), "another base"),

@@ -29,7 +29,7 @@ def model_show(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     adapter: Annotated[
         str | None,
-        typer.Option(help="How the encoder is tuned: full, head, bias, norm, lora, med_adapter, ..."),
+        typer.Option(help="How the encoder is tuned: scratch, full, head, lora, med_adapter, ..."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -39,6 +39,8 @@ def model_show(
 
     config = config_of(name)
     if adapter is not None:
+        # From scratch everything trains, too: what differs is where it starts.
+        adapter = "full" if adapter == "scratch" else adapter
         config = config.model_copy(update={"tuning": config.tuning.model_copy(update={"method": adapter})})
     size = measure_size(config)
     if as_json:

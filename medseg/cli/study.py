@@ -153,15 +153,25 @@ def study_run(
 ) -> None:
     """Run the cells that have no record yet; smoke runs use phantoms and stay out of results/.
 
-    A run that fails leaves a record of that, the others go on. To run it again, delete its record.
+    NAME may be that of a group, as in `study status`: its studies run one after another, but for those whose
+    data are not at hand. A run that fails leaves a record of that, the others go on. To run it again, delete
+    its record.
     """
     from medseg.studies import spread, study
+    from medseg.studies.obstacle import lacks_data
 
     root = study.project_root()
-    chosen = (name, root, profile, runs, data_dir, cells, seeds)
-    if workers is None and scheduler is None:
-        results = (runs / "smoke_results" if profile == "smoke" else root / "results") / name
-        outcomes = spread.run_here(*chosen, training_bar, lambda record: print_record(record, results))
-    else:
-        outcomes = spread.run_study(*chosen, workers, scheduler, print_outcome)
+    members, outcomes = study.group(name) or [name], []
+    for member in members:
+        asked = study.load(member, root)
+        lacking = lacks_data(asked.config(asked.cells[0], asked.seeds[0], profile))
+        if len(members) > 1 and profile != "smoke" and data_dir is None and lacking:
+            console.print(f"{member}: {lacking}")
+            continue
+        chosen = (member, root, profile, runs, data_dir, cells, seeds)
+        if workers is None and scheduler is None:
+            results = (runs / "smoke_results" if profile == "smoke" else root / "results") / member
+            outcomes += spread.run_here(*chosen, training_bar, partial(print_record, folder=results))
+        else:
+            outcomes += spread.run_study(*chosen, workers, scheduler, print_outcome)
     end_with(outcomes, f"study {name}", junit)

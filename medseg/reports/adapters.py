@@ -110,10 +110,10 @@ def facts_table(models: Mapping[str, ModelConfig], windows: Windows, seed: int) 
 
     Returns:
         A row a network. `inserted` and `tuned in encoder` are numbers of parameters, the second with the
-        first, `file MB` is what was tuned, with the decoder. `off at start` is the largest difference to the
-        encoder without adapter, relative to its largest value. The columns after it say in how many slices
-        the map moves when the middle slice does, fresh and with stirred parameters. `merges` is empty for
-        ways that insert nothing.
+        first, `adapter MB` the size of these in a file, `file MB` that with the decoder. `off at start` is
+        the largest difference to the encoder without adapter, relative to its largest value. The columns
+        after it say in how many slices the map moves when the middle slice does, fresh and with stirred
+        parameters. `merges` is empty for ways that insert nothing.
     """
     rows = {}
     for title, model in models.items():
@@ -126,6 +126,7 @@ def facts_table(models: Mapping[str, ModelConfig], windows: Windows, seed: int) 
             "inserted": inserted,
             "tuned in encoder": tuned,
             "% of encoder": 100 * tuned / count_parameters(encoder),
+            "adapter MB": sum(value.nbytes for value in tuned_state(segmenter, decoder=False).values()) / 1e6,
             "file MB": sum(value.nbytes for value in tuned_state(segmenter).values()) / 1e6,
             "off at start": 0.0,
             "moved, start": _moved(encoder, windows),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medseg.config import ModelConfig
+from medseg.config import ModelConfig, RunConfig
 from medseg.data.catalog import DATASETS
 from medseg.records.schema import Record
 from medseg.reports.ablations import Found
@@ -19,8 +19,8 @@ from medseg.studies.study import Study
 from medseg.tuning import tuned_state
 
 COLUMNS = [
-    "Dice per case", "95 % interval", "seeds", "tuned M", "file MB", "s per step", "train min", "peak GB",
-    "sees neighbours",
+    "Dice per case", "95 % interval", "seeds", "tuned M", "adapter MB", "file MB", "s per step", "train min",
+    "peak GB", "sees neighbours",
 ]  # fmt: skip
 FITS = ["fits", *COLUMNS[:3], "behind the first", "interval of that", "told apart", *COLUMNS[3:]]
 # Adapters that look along the slices of a window where those are a batch of images.
@@ -44,7 +44,10 @@ def choice_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
         row = numbers.loc[title]
         shown.loc[title, "seeds"] = f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"
         shown.loc[title, "sees neighbours"] = "yes" if row["sees neighbours"] else "no"
-        shown.loc[title, ["tuned M", "file MB"]] = [cut(row["tuned M"]), cut(row["file MB"], 1)]
+        shown.loc[title, "tuned M"] = cut(row["tuned M"])
+        shown.loc[title, ["adapter MB", "file MB"]] = [
+            cut(row[name], 1) for name in ("adapter MB", "file MB")
+        ]
         if m := state.measured:
             low, high = (None if end is None else 100 * end for end in (m.dice_low, m.dice_high))
             shown.loc[title, COLUMNS[:2]] = [cut(100 * m.dice), f"{cut(low)} to {cut(high)}"]
@@ -130,29 +133,56 @@ def equal_time_table(
     return pd.DataFrame(rows).T.rename_axis("model")
 
 
+def cases_table(few: Found, whole: Found, profile: str) -> pd.DataFrame:
+    """Dice per case in percent by the number of training cases: a row a way to tune, a column a number; text.
+
+    Args:
+        few: a study whose cells are those of `whole` on some of the training cases, and its records.
+        whole: the study on all of them, and its records.
+        profile: budget.
+    """
+    of_all, rows = whole[0], dict[str, dict[str, str]]()
+    known = {_on_all_cases(of_all.config(cell, 0, profile)): cell.title for cell in of_all.cells}
+    for study, records in (few, whole):
+        for cell, state in zip(study.cells, states(study, records, profile), strict=True):
+            config = study.config(cell, 0, profile)
+            number = config.data.train_cases
+            column = "all cases" if number is None else f"{number} cases"
+            row = rows.setdefault(known[_on_all_cases(config)], {})
+            row[column] = cut(100 * state.measured.dice) if state.measured else NOT_RUN
+    # Ways that were only asked on all cases are not in this table.
+    table = pd.DataFrame(rows).T
+    return table[table.notna().all(axis=1)].rename_axis("model")
+
+
+def _on_all_cases(config: RunConfig) -> str:
+    data = config.data.model_copy(update={"train_cases": None})
+    return config.model_copy(update={"data": data}).model_dump_json()
+
+
 def sees_neighbours(model: ModelConfig) -> bool:
     """Whether a trained network can predict a slice from the slices beside it.
 
     Slices that are a batch of images meet in an adapter along depth alone. In a patch embedding they meet
     unless its kernel has zeros there, as center inflation leaves them, and is frozen.
     """
-    return _counted(model.model_dump_json())[2]
+    return _counted(model.model_dump_json())[-1]
 
 
 @lru_cache(maxsize=256)
-def _counted(text: str) -> tuple[int, int, bool]:
-    """Parameters that train, bytes of the file of what was tuned, and `sees_neighbours`."""
+def _counted(text: str) -> tuple[int, int, int, bool]:
+    """Parameters that train, bytes of what was tuned without and with the decoder, and `sees_neighbours`."""
     model = ModelConfig.model_validate_json(text)
     with torch.device("meta"):
         network = unfilled(model)
-    held = sum(value.nbytes for value in tuned_state(network).values())
+    alone, held = (sum(v.nbytes for v in tuned_state(network, decoder).values()) for decoder in (False, True))
     embedding = any(
         "patch_embed" in n and p.requires_grad and p.ndim > 1 for n, p in network.named_parameters()
     )
     heard = model.weights is None or model.inflation != "center" or embedding
     among = {"patch": heard, "slices": model.tuning.method in ALONG_DEPTH}
     sees = model.slices > 1 and (model.network == "unet3d" or among.get(model.mixing, True))
-    return count_parameters(network, trainable_only=True), held, sees
+    return count_parameters(network, trainable_only=True), alone, held, sees
 
 
 def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
@@ -160,8 +190,13 @@ def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFr
     rows = {}
     for cell, state in zip(study.cells, states(study, records, profile), strict=True):
         config = fitted_to(study.config(cell, study.seeds[0], profile), DATASETS[study.dataset])
-        tuned, held, sees = _counted(config.model.model_dump_json())
-        row = {"tuned M": tuned / 1e6, "file MB": held / 1e6, "sees neighbours": sees}
+        tuned, alone, held, sees = _counted(config.model.model_dump_json())
+        row = {
+            "tuned M": tuned / 1e6,
+            "adapter MB": alone / 1e6,
+            "file MB": held / 1e6,
+            "sees neighbours": sees,
+        }
         row |= dict.fromkeys(("Dice", "s per step", "train min", "peak GB"), np.nan)
         if m := state.measured:
             row |= {"Dice": 100 * m.dice, "s per step": m.train_s / config.train.steps}
