@@ -14,7 +14,12 @@ from medseg.encoders.sites import Site
 
 
 class ParallelPerceptron(nn.Module):
-    """Normed tokens (..., C) to what is added: down to `middle` channels, ReLU, up; zero at the start."""
+    """Normed tokens (..., C) to what is added: down to fewer channels, ReLU, up; zero at the start.
+
+    Args:
+        width: C.
+        middle: channels between.
+    """
 
     def __init__(self, width: int, middle: int):
         super().__init__()

@@ -22,7 +22,12 @@ NARROW = 1e-2
 
 
 class ScaledBottleneck(nn.Module):
-    """The update of tokens (..., C): down to `middle` channels, GELU, up again, scaled; zero at the start."""
+    """The update of tokens (..., C): down to fewer channels, GELU, up again, scaled; zero at the start.
+
+    Args:
+        width: C.
+        middle: channels between.
+    """
 
     def __init__(self, width: int, middle: int):
         super().__init__()

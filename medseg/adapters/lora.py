@@ -15,7 +15,12 @@ from medseg.encoders.sites import Site
 
 
 class LowRank(nn.Module):
-    """The product of two narrow matrices, B A: tokens (..., inputs) to (..., outputs); zero at the start."""
+    """The product of two narrow matrices, B A: tokens (..., inputs) to (..., outputs); zero at the start.
+
+    Args:
+        inputs, outputs: widths of the projection that it is beside.
+        rank: rows of A and columns of B.
+    """
 
     def __init__(self, inputs: int, outputs: int, rank: int):
         super().__init__()

@@ -136,7 +136,15 @@ class MedAdapter(Adapter):
 
 
 class MedAdapterBlock(nn.Module):
-    """One Med-Adapter; on tokens with channels last a linear layer is a 1x1x1 convolution."""
+    """One Med-Adapter; on tokens with channels last a linear layer is a 1x1x1 convolution.
+
+    Args:
+        width: channels of the tokens.
+        channels: those that the branches see, width / alpha.
+        branches: modules from tokens (B, D, H, W, channels) to the same shape; their sum is taken.
+        channel_mixing: whether a linear layer follows that sum.
+        fuse: what joins H with that of the stage before; None but for the last block of a stage.
+    """
 
     def __init__(
         self,
@@ -164,7 +172,12 @@ class MedAdapterBlock(nn.Module):
 
 
 class SeparableBranch(nn.Module):
-    """Kernel x kernel in the slices, then kernel along them, then batch norm over all positions and ReLU."""
+    """Kernel x kernel in the slices, then kernel along them, then batch norm over all positions and ReLU.
+
+    Args:
+        channels: of the tokens.
+        kernel: edge of both, odd.
+    """
 
     def __init__(self, channels: int, kernel: int):
         super().__init__()

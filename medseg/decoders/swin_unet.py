@@ -115,7 +115,7 @@ class SwinUnet(nn.Module):
     def copy_from(
         self, encoder_state: Mapping[str, Tensor], loaded: Mapping[str, Action] | None = None
     ) -> LoadReport:
-        """Take over the encoder's blocks, see copied_to_decoder."""
+        """Take over the encoder's blocks; arguments and report as in `copied_to_decoder`."""
         state, report = copied_to_decoder(encoder_state, self.state_dict(), loaded)
         self.load_state_dict(state)
         return report
