@@ -8,6 +8,7 @@ import pandas as pd
 
 from medseg.data.catalog import DATASETS
 from medseg.data.download import VARIABLE
+from medseg.metrics.regions import as_server_2020
 from medseg.metrics.summary import summarise
 from medseg.records import store
 from medseg.records.schema import Record
@@ -78,6 +79,25 @@ def organ_table(study: Study, records: Sequence[Record], profile: str) -> pd.Dat
             row["all labels"] = cut(100 * m.dice)
         rows.append(row | {"seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"})
     return pd.DataFrame(rows).set_index("model")
+
+
+def server_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a cell, text: Dice in percent and HD95 in mm of each region, as the server of BraTS 2020 does.
+
+    Means over test cases and seeds of values that every case has (medseg.metrics.regions.as_server_2020).
+    """
+    regions, rows = DATASETS[study.dataset].structures, {}
+    kept = [r for r in answering(study, records, profile) if r.outcome.status == "done"]
+    for cell in study.cells:
+        runs = [r for r in kept if r.identity.cell == cell.cell]
+        scores = as_server_2020(row for run in runs for row in run.scores("test"))
+        row = {"seeds": f"{len(runs)} of {len(study.seeds)}"}
+        for number, name in regions.items():
+            own = [score for score in scores if score.label == number]
+            row[f"Dice {name}"] = cut(100 * fmean(s.dice or 0.0 for s in own)) if own else NOT_RUN
+            row[f"HD95 {name}, mm"] = cut(fmean(s.hd95_mm or 0.0 for s in own)) if own else ""
+        rows[cell.title] = row
+    return pd.DataFrame(rows).T.rename_axis("model")
 
 
 def beside_print_table(studies: Sequence[Study], profile: str) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Tables 3 and 5: the studies print what the paper prints, and what is missing says why."""
 
 import shutil
+from statistics import fmean
 
 import pytest
 from study_records import as_result
 
 from medseg.data.catalog import DATASETS
+from medseg.metrics.regions import as_server_2020
 from medseg.metrics.summary import summarise
 from medseg.records import store
 from medseg.reports.generalisation import (
@@ -14,6 +16,7 @@ from medseg.reports.generalisation import (
     generalisation_table,
     organ_table,
     records_of,
+    server_table,
 )
 from medseg.reports.papers import paper_table
 from medseg.reports.tables import NOT_RUN, cut
@@ -116,6 +119,22 @@ def test_organs_are_the_labels_of_the_data_set(filed):
     row = table.loc["from scratch, depth"]
     assert list(row[:3]) == [cut(100 * dice) for dice in of_labels] and row["seeds"] == "1 of 3"
     assert set(table.loc["transfer and depth"][:4]) == {NOT_RUN}
+
+
+def test_regions_are_scored_as_the_server_does(filed):
+    record = filed("medtuning_brats20", "head", 1234)
+    study = load("medtuning_brats20")
+    table = server_table(study, records_of(study), "colab")
+    names = {row.cell: row.title for row in study.cells}
+    regions = DATASETS["BraTS2020"].structures
+    filled = as_server_2020(record.scores("test"))
+    for number, name in regions.items():
+        own = [row for row in filled if row.label == number]
+        assert own and all(row.dice is not None and row.hd95_mm is not None for row in own)
+        assert table.loc[names["head"], f"Dice {name}"] == cut(100 * fmean(row.dice for row in own))
+        assert table.loc[names["head"], f"HD95 {name}, mm"] == cut(fmean(row.hd95_mm for row in own))
+        assert table.loc[names["full"], f"Dice {name}"] == NOT_RUN
+    assert list(table.seeds).count("1 of 3") == 1 and len(table) == len(study.cells)
 
 
 def test_the_best_arm_is_that_of_the_validation_cases(filed):
