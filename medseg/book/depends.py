@@ -14,13 +14,16 @@ _READERS = {
     "medseg.studies.study.project_root",
 }
 _ALL = "medseg.studies.study.names"
+_ANY = ".*"
+_GROUP = "medseg.studies.study.group"
 
 
 def studies_of(page: Path, studies: Sequence[str]) -> tuple[str, ...]:
     """The studies whose records a page reads.
 
-    These are the studies whose names stand in its code as strings. A page that lists the studies, or that
-    reads records without naming a study, or whose code cannot be parsed, reads all of them.
+    These are the studies whose names stand in its code as strings, those that an f-string with a fixed start
+    can name, and those of a group that it asks for. A page that lists the studies, or that reads records
+    without naming a study, or whose code cannot be parsed, reads all of them.
 
     Args:
         page: a notebook.
@@ -34,11 +37,28 @@ def studies_of(page: Path, studies: Sequence[str]) -> tuple[str, ...]:
             return tuple(studies)
     nodes = [node for tree in trees for node in ast.walk(tree)]
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    named = tuple(study for study in studies if study in strings)
     used = set(_names(nodes))
+    composed = [_pattern(node) for node in nodes if isinstance(node, ast.JoinedStr)]
+    # An f-string that starts with what varies says nothing by itself: pages make titles so.
+    composed = [pattern for pattern in composed if not pattern.startswith(_ANY)]
+    if _GROUP in used:
+        composed += [re.escape(f"{name}_") + _ANY for name in strings]
+    named = tuple(
+        study
+        for study in studies
+        if study in strings or any(re.fullmatch(pattern, study) for pattern in composed)
+    )
     if _ALL in used or (not named and used & _READERS):
         return tuple(studies)
     return named
+
+
+def _pattern(text: ast.JoinedStr) -> str:
+    """A regular expression of what an f-string may become."""
+    return "".join(
+        re.escape(part.value) if isinstance(part, ast.Constant) and isinstance(part.value, str) else _ANY
+        for part in text.values
+    )
 
 
 def _code(page: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from medseg.studies import study
 
 TIMES = "page_times.json"  # beside the stage: profile, seconds, digest and output of every page
 DATA_FOLDERS = ("MEDSEG_DATA", "MEDSEG_WEIGHTS")
+LIBRARIES = ("torch", "timm", "monai")
+_TABLES = ("studies/papers", "book/_data")
 _PACKAGE = ("*.py", "*.css", "*.js")
 
 
 def digest(root: Path, page: str, profile: str, env: Mapping[str, str]) -> str:
     """Hex sha256 of what a page is made from.
 
-    These are its source, the package, the Python version, the profile, the studies that its code names with
-    their records (see `studies_of`), and names, sizes and times of the files in the data folders. The data
-    themselves are not read: they can be large.
+    These are its source, the package, the versions of Python and of LIBRARIES, the profile, the printed
+    tables, what scripts found (`book/_data`), the studies that its code names with their records (see
+    `studies_of`), and names, sizes and times of the files in the data folders. The data themselves are not
+    read: they can be large.
 
     Args:
         root: the folder of the book.
@@ -33,9 +37,10 @@ def digest(root: Path, page: str, profile: str, env: Mapping[str, str]) -> str:
     """
     source = root / f"{page}.ipynb"
     package = Path(medseg.__file__).parent
-    found = hashlib.sha256(f"{profile} {sys.version}".encode())
+    found = hashlib.sha256(f"{profile} {sys.version} {[version(name) for name in LIBRARIES]}".encode())
     _add(found, root, [source])
     _add(found, package, sorted(path for pattern in _PACKAGE for path in package.rglob(pattern)))
+    _add(found, root, sorted(path for folder in _TABLES for path in (root / folder).glob("*.csv")))
     for name in studies_of(source, study.names(root)):
         _add(
             found,

@@ -11,7 +11,9 @@ from medseg.batch.run import ATTEMPTS, run
 from medseg.batch.tasks import Outcome, Task, line_of
 from medseg.book import freshness
 from medseg.files import sha256_of
+from medseg.training.interruption import ended_at_once
 
+ENDED = "pages that were done stay so; the same command executes the others"
 # A closed port: a page that reaches for the network fails at once instead of waiting.
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -47,6 +49,7 @@ def execute_pages(
 
     Raises:
         InputError: a scheduler that does not answer, or more workers than GPUs.
+        Interrupted: SIGTERM arrived; pages that were done stay so.
     """
     root, out = Path(root).resolve(), Path(out).resolve()
     log = log or (lambda line: None)
@@ -76,7 +79,7 @@ def execute_pages(
         log(line_of(outcome))
 
     slots = None if workers is None else min(workers, len(tasks))
-    with cluster.client(slots, scheduler, attempts) as client:
+    with ended_at_once(ENDED), cluster.client(slots, scheduler, attempts) as client:
         return [*fresh, *run(tasks, client, ended, attempts)]
 
 

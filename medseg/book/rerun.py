@@ -68,6 +68,6 @@ def _runs_ahead(root: Path, pages: list[str], profile: str, runs: Path) -> dict[
     for name in sorted({name for found in reads.values() for name in found}):
         asked, results = study.load(name, root), root / "results"
         found = store.read_study(results, name)
-        lacking = schedule.missing(asked, found, profile)
+        lacking = schedule.startable(asked, schedule.missing(asked, found, profile), profile)
         tasks[name] = spread.as_tasks(asked, lacking, profile, root, runs, results, found=found)
     return {page: [task for name in found for task in tasks[name]] for page, found in reads.items()}

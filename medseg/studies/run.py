@@ -24,9 +24,9 @@ from medseg.runtime import Stopwatch, count_peak_anew
 from medseg.segmenter import Segmenter, build, measure_size
 from medseg.studies.fitted import fitted_to
 from medseg.studies.report import Facts, failed, finished
-from medseg.training import checkpoint, devices, run_folder
+from medseg.training import checkpoint, devices, memory, run_folder
 from medseg.training.engine import Engine, settled
-from medseg.training.interruption import ended_at_once
+from medseg.training.interruption import TRAINED, ended_at_once
 from medseg.training.loop import fit
 from medseg.training.precision import PrecisionPlan, plan
 from medseg.training.progress import Progress
@@ -92,10 +92,19 @@ def run_one(
     fabric = devices.launch(settled(engine, chosen), chosen, run_dir)
     facts = Facts(study, cell, config, data.card, data.split, weights, size, started)
     try:
-        train, validation = _volumes(config, data, engine, run_dir)
-        asked = run_folder.Run(config=config, card=data.card)
-        resume = devices.on_first(fabric, lambda: _prepared(run_dir, asked, resume, overwrite))
-        fitted = fit(config, train, run_dir, resume, on_step, on_start, validation, engine, fabric)
+        with memory.explained(config.train, fabric.world_size):
+            train, validation = _volumes(config, data, engine, run_dir)
+            asked = run_folder.Run(config=config, card=data.card)
+            resume = devices.on_first(fabric, lambda: _prepared(run_dir, asked, resume, overwrite))
+            fitted = fit(config, train, run_dir, resume, on_step, on_start, validation, engine, fabric)
+            watch = Stopwatch()
+            score = partial(_score, fitted.segmenter, config, data, chosen, fabric, engine)
+            # Nothing is kept of scoring; the last checkpoint is that of the trained network.
+            with ended_at_once(TRAINED):
+                parts: dict[Part, list[CaseScore]] = {
+                    "validation": score(data.split.validation),
+                    "test": score(data.split.test),
+                }
     except (OutOfMemory, FloatingPointError) as error:
         status = "out_of_memory" if isinstance(error, OutOfMemory) else "failed"
         record = failed(facts, Outcome(status=status, reason=str(error)), chosen.choice)
@@ -104,22 +113,15 @@ def run_one(
         raise
     finally:
         cache.empty(run_dir)
-    watch = Stopwatch()
-    score = partial(_score, fitted.segmenter, config, data, chosen, fabric, engine)
-    # Nothing is kept of scoring; the last checkpoint is that of the trained network.
-    with ended_at_once("trained, not scored yet; go on with --resume"):
-        parts: dict[Part, list[CaseScore]] = {
-            "validation": score(data.split.validation),
-            "test": score(data.split.test),
-        }
     infer_s = watch.seconds() / (len(data.split.validation) + len(data.split.test))
     state = checkpoint.whole_weights(fitted.segmenter)
 
     def keep() -> Record:
-        run_folder.save_model(state, run_dir)
-        tuned_bytes = run_folder.save_tuned(state, config.model, run_dir)
-        record = finished(facts, fitted, parts, infer_s, tuned_bytes)
-        store.write(record, run_dir / run_folder.RECORD_FILE)
+        with run_folder.writing("the trained network", run_dir):
+            run_folder.save_model(state, run_dir)
+            tuned_bytes = run_folder.save_tuned(state, config.model, run_dir)
+            record = finished(facts, fitted, parts, infer_s, tuned_bytes)
+            store.write(record, run_dir / run_folder.RECORD_FILE)
         return record
 
     return devices.on_first(fabric, keep)

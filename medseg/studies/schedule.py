@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medseg.batch.lock import alone_in
 from medseg.config import RunConfig
 from medseg.data.catalog import DATASETS, DatasetCard
 from medseg.errors import InputError, OutOfMemory
@@ -95,7 +96,8 @@ def run_task(
 ) -> Record:
     """Run one task and file its record under `results/<study>/`; an interrupted run is gone on with.
 
-    A record that is there already is given back. A run that fails leaves its record, too.
+    A record that is there already is given back. A run that fails leaves its record, too. Another process
+    that runs the same task, or an attempt on a machine that only lost its connection, is waited for.
 
     Args:
         study: the study.
@@ -116,20 +118,21 @@ def run_task(
 
     config = fitted_to(study.config(task.cell, task.seed, profile), data.card)
     data = data.asked(config.data)
-    for there in store.read_study(results, study.name):
-        same = there.config == config and there.data.split_sha256 == data.split.digest
-        if same and there.identity.cell == task.cell.cell:
-            return there
     run_dir = folder_of(study, task, profile, runs)
-    resume = _can_resume(run_dir, config, data.card)
-    options = (resume, not resume, on_step, on_start, engine)
-    try:
-        record = run_one(config, data, run_dir, study.name, task.cell.cell, *options)
-    except (OutOfMemory, FloatingPointError):
-        if (run_dir / RECORD_FILE).exists():
-            _file(store.read(run_dir / RECORD_FILE), results)
-        raise
-    return _file(record, results)
+    with alone_in(run_dir):
+        for there in store.read_study(results, study.name):
+            same = there.config == config and there.data.split_sha256 == data.split.digest
+            if same and there.identity.cell == task.cell.cell:
+                return there
+        resume = _can_resume(run_dir, config, data.card)
+        options = (resume, not resume, on_step, on_start, engine)
+        try:
+            record = run_one(config, data, run_dir, study.name, task.cell.cell, *options)
+        except (OutOfMemory, FloatingPointError):
+            if (run_dir / RECORD_FILE).exists():
+                _file(store.read(run_dir / RECORD_FILE), results)
+            raise
+        return _file(record, results)
 
 
 def folder_of(study: Study, task: Task, profile: str, runs: Path) -> Path:
@@ -138,14 +141,14 @@ def folder_of(study: Study, task: Task, profile: str, runs: Path) -> Path:
 
 
 def _can_resume(run_dir: Path, config: RunConfig, card: DatasetCard) -> bool:
-    """Whether a checkpoint of this very run is there; a folder of a former recipe is replaced."""
+    """Whether a whole checkpoint of this very run is there; a folder of a former recipe is replaced."""
     from medseg.training import checkpoint, run_folder
 
     try:
         held = run_folder.read(run_dir)
     except InputError:
         return False
-    return checkpoint.has_any(run_dir) and held == run_folder.Run(config=config, card=card)
+    return checkpoint.has_whole(run_dir) and held == run_folder.Run(config=config, card=card)
 
 
 def _file(record: Record, results: Path) -> Record:

@@ -9,21 +9,22 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from medseg.batch import cluster
-from medseg.batch.lock import alone_in
 from medseg.batch.run import ATTEMPTS, run
 from medseg.batch.tasks import Outcome, Task
-from medseg.errors import OutOfMemory
+from medseg.errors import InputError, OutOfMemory
 from medseg.records import schema, store
 from medseg.records.schema import Record
 from medseg.studies import schedule, study
 from medseg.studies.fitted import fitted_to
 from medseg.studies.study import Study
+from medseg.training.interruption import ended_at_once
 
 if TYPE_CHECKING:
     from medseg.training.progress import Progress
 
 # Folders that a worker on another machine may not have in its environment.
 _FOLDERS = ("MEDSEG_DATA", "MEDSEG_WEIGHTS")
+BY_WORKERS = "the workers were ended; the same command goes on from the last checkpoint of each run"
 
 
 def run_study(
@@ -59,6 +60,7 @@ def run_study(
 
     Raises:
         InputError: no such study, cell, data or scheduler.
+        Interrupted: SIGTERM arrived; what ran on workers of this machine goes on from its last checkpoint.
     """
     asked = study.load(name, root)
     results = runs / "smoke_results" if profile == "smoke" else root / "results"
@@ -75,7 +77,7 @@ def run_study(
     if not tasks:
         return []
     slots = None if workers is None else min(workers, len(tasks))
-    with cluster.client(slots, scheduler, attempts) as client:
+    with ended_at_once(BY_WORKERS), cluster.client(slots, scheduler, attempts) as client:
         return run(tasks, client, on_outcome, attempts)
 
 
@@ -123,7 +125,7 @@ def run_here(
         try:
             with bar(f"{number} of {len(tasks)}: {title}") as on_step:
                 record = schedule.run_task(asked, task, profile, opened, runs, results, on_step)
-        except (OutOfMemory, FloatingPointError) as error:
+        except (OutOfMemory, FloatingPointError, InputError, OSError) as error:
             outcomes.append(Outcome(title, "failed", round(time.monotonic() - begun, 1), 1, str(error)))
             continue
         on_record(record)
@@ -204,9 +206,7 @@ def run_named(
     asked = study.load(name, root)
     task = schedule.Task(asked.choose([cell])[0], seed)
     data = open_data(folder, asked.config(task.cell, seed, profile).data.split_seed)
-    # Should an attempt before this one still live, on a machine that only lost its connection: wait for it.
-    with alone_in(schedule.folder_of(asked, task, profile, runs)):
-        record = schedule.run_task(asked, task, profile, data, runs, results)
+    record = schedule.run_task(asked, task, profile, data, runs, results)
     if record.outcome.status != "done":
         raise RuntimeError(f"{record.outcome.status}: {record.outcome.reason}")
     return {"run_id": record.identity.run_id, "record": f"{name}/{store.file_name(record)}"}

@@ -42,13 +42,18 @@ def has_any(run_dir: Path) -> bool:
     return bool(paths(run_dir))
 
 
+def has_whole(run_dir: Path) -> bool:
+    """Whether a checkpoint is there whose bytes are those that were written."""
+    return any(_is_whole(path) for path in paths(run_dir).values())
+
+
 def clear(run_dir: Path) -> None:
     """Remove the checkpoints of an earlier run."""
     shutil.rmtree(Path(run_dir) / FOLDER, ignore_errors=True)
 
 
 def save(state: TrainingState, run_dir: Path, keep: int = 2) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep` and the one of the best validation.
+    """Write a checkpoint, then remove all but the newest `keep` and, of each, the one of its best validation.
 
     Raises:
         OSError: no room on the disk; the checkpoints before this one are left as they were.
@@ -71,7 +76,9 @@ def save(state: TrainingState, run_dir: Path, keep: int = 2) -> Path:
         path = folder / f"step-{state.step:08d}-{hashing.digest.hexdigest()[:16]}.pt"
     os.replace(written, path)
     there = paths(run_dir)
-    kept = [*list(there)[:keep], state.best]
+    newest = list(there)[:keep]
+    # A run that has to go back to one of these needs the best one as it was then.
+    kept = {*newest, *(state.best_until(step) for step in newest)}
     for step, old in there.items():
         if step not in kept:
             old.unlink()
@@ -154,10 +161,14 @@ def read(path: Path) -> TrainingState:
     Raises:
         ValueError: the bytes are not those that were written, or not a checkpoint.
     """
-    match = NAME.fullmatch(path.name)
-    if not match or not sha256_of(path).startswith(match[2]):
+    if not _is_whole(path):
         raise ValueError("its bytes do not have the checksum in its name")
     try:
         return TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds, some without a message
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
+
+
+def _is_whole(path: Path) -> bool:
+    match = NAME.fullmatch(path.name)
+    return match is not None and sha256_of(path).startswith(match[2])

@@ -156,16 +156,16 @@ class Share:
 def on_first(fabric: Fabric, call: Callable[[], Result]) -> Result:
     """Do something in the first process alone; its result reaches all of them.
 
-    An InputError is raised in the first process, which speaks for all; the others end without a word.
+    An error is raised in the first process, which speaks for all; the others end without a word.
     """
     if fabric.world_size == 1:
         return call()
     answer: tuple[bool, Any] = (False, None)
-    problem: InputError | None = None
+    problem: Exception | None = None
     if fabric.is_global_zero:
         try:
             answer = (True, call())
-        except InputError as error:
+        except Exception as error:  # whatever it is, the others wait for an answer
             problem = error
     done, result = fabric.broadcast(answer)
     if not done:

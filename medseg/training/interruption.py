@@ -8,6 +8,8 @@ from types import FrameType
 
 from medseg.errors import Interrupted
 
+TRAINED = "trained, not scored yet; go on with --resume"
+
 
 class Interruption:
     """Whether this process was asked to end."""

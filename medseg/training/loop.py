@@ -21,7 +21,7 @@ from medseg.training import checkpoint, devices, memory, precision, run_folder
 from medseg.training.batches import Batches
 from medseg.training.checkpoint import WHOLE
 from medseg.training.engine import Engine, settled
-from medseg.training.interruption import watched
+from medseg.training.interruption import TRAINED, watched
 from medseg.training.losses import DiceFocal
 from medseg.training.optimizer import adamw, lay_out
 from medseg.training.progress import Progress
@@ -149,8 +149,12 @@ def fit(
                 state.model, state.optimizer = get_state_dict(segmenter, adam, options=WHOLE)
                 state.scaler = fabric._precision.state_dict()
                 devices.on_first(fabric, lambda: run_folder.save_state(state, train, run_dir, engine.keep))
-            if stopping and not last:
-                raise Interrupted(f"saved after step {done} of {train.steps}; go on with --resume")
+            if stopping:
+                raise Interrupted(
+                    TRAINED if last else f"saved after step {done} of {train.steps}; go on with --resume"
+                )
+        if interruption.asked:  # while the last validation ran
+            raise Interrupted(TRAINED)
     if train.selection == "best" and state.best is not None:
         weights = checkpoint.best_weights(state, run_dir)
         set_model_state_dict(segmenter, weights, options=WHOLE)

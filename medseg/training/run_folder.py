@@ -6,6 +6,8 @@ Where a part of the network was tuned, a file of its own holds that part: beside
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -92,6 +94,24 @@ def read(run_dir: Path) -> Run:
         ) from error
 
 
+@contextmanager
+def writing(what: str, run_dir: Path) -> Iterator[None]:
+    """Say what to do where the disk has no room for what the block writes.
+
+    Raises:
+        InputError: the disk is full; the checkpoints are whole.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{what} cannot be written to {run_dir}",
+            expected="a folder with room for it",
+            got=os.strerror(error.errno) if error.errno else str(error),
+            do="free some space and go on with --resume; the checkpoints before this are whole",
+        ) from error
+
+
 def save_state(state: TrainingState, train: TrainConfig, run_dir: Path, keep: int) -> None:
     """Write checkpoint and curve.
 
@@ -99,17 +119,10 @@ def save_state(state: TrainingState, train: TrainConfig, run_dir: Path, keep: in
         InputError: the disk is full; the checkpoints before this one are whole.
     """
     rates = [train.lr * slanted_triangle(s, train.warmup_steps, train.steps) for s in range(state.step)]
-    try:
+    with writing(f"checkpoint of step {state.step}", run_dir):
         # The curve first: after the last checkpoint a resumed run has no step left to write it.
         write_curve(Curve(state.losses, rates, state.validations), run_dir)
         checkpoint.save(state, run_dir, keep)
-    except OSError as error:
-        raise InputError(
-            f"checkpoint of step {state.step} cannot be written to {run_dir}",
-            expected="a folder with room for the checkpoint",
-            got=os.strerror(error.errno) if error.errno else str(error),
-            do="free some space and go on with --resume; the checkpoints before this one are whole",
-        ) from error
 
 
 def save_model(state: dict[str, Tensor], run_dir: Path) -> None:

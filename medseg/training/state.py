@@ -37,4 +37,9 @@ class TrainingState:
     @property
     def best(self) -> int | None:
         """The step of the best validation, the first of equals; None without one."""
-        return max(self.validations, key=lambda pair: (pair[1], -pair[0]))[0] if self.validations else None
+        return self.best_until(None)
+
+    def best_until(self, step: int | None) -> int | None:
+        """The step of the best validation up to a step, or of all."""
+        seen = [pair for pair in self.validations if step is None or pair[0] <= step]
+        return max(seen, key=lambda pair: (pair[1], -pair[0]))[0] if seen else None

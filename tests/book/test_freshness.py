@@ -46,6 +46,19 @@ def test_own_source(root):
     assert stale(root, lambda: nbformat.write(notebook("2"), path)) == {"plain"}
 
 
+@pytest.mark.parametrize("folder", ["studies/papers", "book/_data"])
+def test_printed_tables_and_what_scripts_found(root, folder):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    assert stale(root, lambda: (root / folder / "a.csv").write_text("x")) == {"reads", "plain", "lists"}
+
+
+def test_libraries(root, monkeypatch):
+    def change():
+        monkeypatch.setattr(freshness, "version", lambda name: "another")
+
+    assert stale(root, change) == {"reads", "plain", "lists"}
+
+
 @pytest.mark.parametrize("study", ["first", "second"])
 def test_only_the_records_that_a_page_reads(root, study):
     expected = {"lists"} | ({"reads"} if study == "first" else set())

@@ -121,7 +121,7 @@ def test_a_task_is_filed_once_and_resumed(study, found, phantom_data, tmp_path, 
         run_dir.mkdir(parents=True)
         asked = run_folder.Run(config=kept, card=phantom_data.card)
         (run_dir / run_folder.RUN_FILE).write_text(asked.model_dump_json())
-        monkeypatch.setattr(checkpoint, "has_any", lambda folder: held != "a run without checkpoint")
+        monkeypatch.setattr(checkpoint, "has_whole", lambda folder: held != "a run without checkpoint")
     resumed = held == "this run"
 
     def run_one(config, data, folder, study_name, cell, resume, overwrite, *more):

@@ -1,9 +1,13 @@
 """Runs as tasks: named by the record they file, done once, nothing started where nothing is missing."""
 
+import os
+import signal
+from contextlib import contextmanager
+
 import pytest
 
 from medseg.batch import cluster
-from medseg.errors import InputError
+from medseg.errors import InputError, Interrupted
 from medseg.records import store
 from medseg.studies import spread
 from medseg.studies.spread import run_study
@@ -55,6 +59,36 @@ def test_runs_here_and_only_what_is_missing(root, phantoms, monkeypatch):
 
     monkeypatch.setattr(cluster, "_local", refuse)
     assert run_study("tiny", root, "colab", root / "runs", cells=["three"], seeds=1, workers=2) == []
+
+
+def test_the_others_go_on_where_one_is_refused(root):
+    outcomes = spread.run_here(
+        "tiny", root, "colab", root / "runs", None, ["broken", "three"], 1, no_bar, lambda record: None
+    )
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert "taps" in outcomes[0].message
+
+
+def test_asked_to_end_the_workers_are_ended(root, monkeypatch):
+    ended = []
+
+    @contextmanager
+    def client(*arguments):
+        try:
+            yield None
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(cluster, "client", client)
+    monkeypatch.setattr(spread, "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="goes on from the last checkpoint"):
+        run_study("tiny", root, "colab", root / "runs", cells=["three"], workers=1)
+    assert ended
+
+
+@contextmanager
+def no_bar(title):
+    yield lambda progress: None
 
 
 def test_known_times_come_from_records_of_the_cell(tiny_run):

@@ -77,6 +77,18 @@ def test_the_newest_k_and_the_best_are_kept(tmp_path, keep):
     assert steps(tmp_path) == newest + [4] * (4 not in newest)
 
 
+def test_the_best_of_each_kept_state_is_kept(tmp_path):
+    so_far = [(2, 0.5), (4, 0.1), (6, 0.9)]
+    for step, _ in so_far:
+        pairs = [pair for pair in so_far if pair[0] <= step]
+        last = checkpoint.save(state(step, validations=pairs), tmp_path, keep=2)
+    assert steps(tmp_path) == [6, 4, 2]
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="damaged"):
+        before = checkpoint.load(tmp_path, DIGEST)
+    assert torch.equal(checkpoint.best_weights(before, tmp_path)["weight"], state(2).model["weight"])
+
+
 def test_the_best_is_the_first_of_equals():
     assert state(validations=[(2, 0.5), (4, 0.7), (6, 0.7)]).best == 4
     assert state().best is None
@@ -94,6 +106,15 @@ def test_the_weights_of_the_best(tmp_path):
     best.unlink()
     with pytest.raises(InputError, match="best step, 2"):
         checkpoint.best_weights(last, tmp_path)
+
+
+def test_whether_one_is_whole(tmp_path):
+    assert not checkpoint.has_whole(tmp_path)
+    paths = [checkpoint.save(state(step), tmp_path) for step in (2, 4)]
+    for path, left in zip(paths, (True, False), strict=True):
+        assert checkpoint.has_whole(tmp_path)
+        path.write_bytes(path.read_bytes()[:-1])
+        assert checkpoint.has_whole(tmp_path) is left
 
 
 def test_nothing_to_resume(tmp_path):

@@ -383,12 +383,21 @@ def test_sigterm_saves_and_says_so(tiny_config, loaded_phantoms, tmp_path, step,
     assert_same(resumed, fit(config, loaded_phantoms, tmp_path / "other"))
 
 
-def test_sigterm_at_the_last_step_lets_the_run_end(tiny_config, loaded_phantoms, tmp_path):
+@pytest.mark.parametrize("step", [3, 4])
+def test_sigterm_in_the_last_step_or_validation_leaves_a_trained_network(
+    tiny_config, loaded_phantoms, tmp_path, step
+):
     def terminate(progress):
-        if progress.step >= 3:
+        if progress.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert len(fit(tiny_config(), loaded_phantoms, tmp_path, on_step=terminate).losses) == 4
+    with pytest.raises(Interrupted, match="trained, not scored yet"):
+        fit(tiny_config(), loaded_phantoms, tmp_path, on_step=terminate)
+    assert max(checkpoint.paths(tmp_path)) == 4
+    seen = []
+    resumed = fit(tiny_config(), loaded_phantoms, tmp_path, resume=True, on_step=seen.append)
+    assert not seen
+    assert_same(resumed, fit(tiny_config(), loaded_phantoms, tmp_path / "other"))
 
 
 @pytest.mark.parametrize(
