@@ -120,7 +120,7 @@ class ModelConfig(Frozen):
     in_channels: int = Field(1, ge=1)
     classes: int = Field(3, ge=2)
     # TransSeg taps blocks 3, 5, 7 and 11 (0-based) of its 12.
-    taps: tuple[int, ...] = (3, 5, 7, 11)
+    taps: tuple[int, ...] = Field((3, 5, 7, 11), min_length=1)
     # None: as wide as the encoder, as in TransSeg.
     decoder_channels: int | None = Field(None, ge=8)
     tuning: TuningConfig = TuningConfig()

@@ -182,8 +182,9 @@ class Size:
 
     Attributes:
         flops: those of matrix products, convolutions and attention.
-        flops_with_layer_norms_per_part: the same, and 5 for every element that a layer norm gives out: so
-            TransSeg counts the cost of its encoder.
+        flops_with_layer_norms_per_part: the same, and 5 for every element that a layer norm gives out. For
+            BEiT that is the number TransSeg prints. Its tool (torchprofile) comes to the same sum otherwise:
+            by two for each element of two norms, the scaled queries and two layer scales of a block.
     """
 
     parameters: int

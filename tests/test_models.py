@@ -1,4 +1,4 @@
-"""Named networks have the sizes that the paper and its code state (facts.md, table transseg_cost)."""
+"""Named networks have the sizes that the paper and its code state."""
 
 from functools import cache
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from medseg.encoders.relative_bias import BIAS_TABLE
+from medseg.errors import InputError
 
 # (pattern, its replacement, or None for what has no place in an encoder), one after another.
 KeyTable = tuple[tuple[str, str | None], ...]
@@ -60,6 +61,13 @@ def renamed(state: dict[str, Tensor], table: KeyTable) -> tuple[dict[str, Tensor
                 left_out.add(key)
                 break
             name = re.sub(pattern, replacement, name)
+        if name in names:
+            raise InputError(
+                "two tensors of the weights file come out under one name",
+                expected="a table of names that keeps them apart",
+                got=f"{key} and another one, both {name}",
+                do="correct the table in medseg.encoders.key_names",
+            )
         names[name] = value
     return names, left_out
 

@@ -13,6 +13,10 @@ from jaxtyping import Float
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
+from medseg.errors import InputError
+
+# Bounds of the ratio of neighbouring offsets (BEiT's code).
+NEAREST, FARTHEST = 1.01, 1.5
 BIAS_TABLE = "relative_position_bias_table"
 # Rows behind the grid of offsets: class token to patch, patch to class token, class token to itself (BEiT).
 CLASS_ROWS = 3
@@ -28,10 +32,21 @@ def offset_positions(side: int, wanted: int) -> tuple[float, list[float]]:
     Returns:
         The ratio q, found by bisection in [1.01, 1.5] to 1e-6, and the positions 0, +-1, +-(1 + q), ...
 
+    Raises:
+        InputError: the new table is so large that no ratio up to 1.5 reaches its ends.
+
     >>> offset_positions(3, 3)[1]
     [-1.0, 0.0, 1.0]
     """
-    near, far, q = 1.01, 1.5, 1.0
+    near, far, q = NEAREST, FARTHEST, 1.0
+    reach = int(sum(FARTHEST**i for i in range(side // 2)))
+    if reach < wanted // 2:
+        raise InputError(
+            "the table of relative positions cannot be stretched so far",
+            expected=f"at most {2 * reach + 1} offsets along an axis",
+            got=str(wanted),
+            do="choose a smaller image_px, or weights of a larger window",
+        )
     while far - near > 1e-6:
         q = (near + far) / 2
         if sum(q**i for i in range(side // 2)) > wanted // 2:

@@ -23,6 +23,27 @@ from medseg.shapes import BATCH, CHANNEL, DEPTH, FeatureMap, Windows
 FULL_RULES = ("center", "average", "linear")
 
 
+def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
+    """Zeros at each end of height and width.
+
+    Raises:
+        InputError: an even kernel that keeps the size: its two ends have other numbers.
+    """
+    if layer.padding == "valid":
+        return (0, 0)
+    if not isinstance(layer.padding, str):
+        return layer.padding
+    totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if any(total % 2 for total in totals):
+        raise InputError(
+            "this convolution cannot be inflated",
+            expected='an odd kernel where the padding is "same"',
+            got=f"kernel {layer.kernel_size}, dilation {layer.dilation}",
+            do="choose another network",
+        )
+    return tuple(total // 2 for total in totals)
+
+
 class DepthConv(nn.Conv3d):
     """A convolution over depth too, on slices that lie in the batch: (B D) C H W in and out.
 
@@ -39,13 +60,13 @@ class DepthConv(nn.Conv3d):
         out_channels, per_group, *edges = kernel.shape
         in_channels = per_group * layer.groups
         same = isinstance(layer, Conv2dSame)
-        padding: Any = (0, 0) if same else layer.padding
+        padding: Any = (0, 0) if same else _padding(layer)
         super().__init__(
             in_channels,
             out_channels,
             tuple(edges),  # type: ignore[arg-type]
             stride=(1, *layer.stride),  # type: ignore[arg-type]
-            padding=(0, *padding) if not isinstance(padding, str) else padding,
+            padding=(0, *padding),
             dilation=(1, *layer.dilation),  # type: ignore[arg-type]
             groups=layer.groups,
             bias=layer.bias is not None,

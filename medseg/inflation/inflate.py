@@ -61,8 +61,11 @@ def inflate_state(
         elif key in first_kernels:
             kernel = lift_kernel(value, rule=rule, in_channels=in_channels, depth=slices, generator=generator)
             # (out, in, depth, h, w) to the folded layout (out, in * depth, h, w) of the encoder.
-            lifted[key] = kernel.flatten(1, 2)
-            actions[key] = "drawn" if rule == "random" else "inflated"
+            folded = kernel.flatten(1, 2)
+            if folded.shape == wanted.shape:
+                lifted[key], actions[key] = folded, "drawn" if rule == "random" else "inflated"
+            else:  # patches of another size
+                actions[key] = "missing"
         elif value.shape == wanted.shape:
             lifted[key], actions[key] = value, "mapped"
         elif (resized := resize(key, value, wanted)) is not None:

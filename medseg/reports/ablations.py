@@ -57,7 +57,7 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
 def sweep_figure(found: Mapping[str, Found], profile: str, chosen: str = "center") -> Figure:
     """Dice over the number of slices and over the stride, as difference to the paper's choice.
 
-    Drawn from the numbers of `ablation_table`. A setting that was not run has no point.
+    A setting that was not run has no point.
 
     Args:
         found: title of a data set to the study on it and its records. The studies share their cells.
@@ -77,7 +77,7 @@ def sweep_figure(found: Mapping[str, Found], profile: str, chosen: str = "center
                 axes.plot(at, printed - printed[here], "s--", color="tab:orange", label="paper (BCV, pooled)")
             # A little to the right, so that the intervals of two data sets do not hide each other.
             beside = at + 0.01 * np.ptp(at) * number
-            _draw_differences(axes, beside, ablation_table(part, records, profile, chosen), title)
+            _draw_differences(axes, beside, part, records, profile, chosen, title)
         axes.axhline(0, color="grey", lw=0.8)
         axes.set(xlabel=label, xticks=at)
     both[0].set_ylabel("Dice minus that of\nthe paper's choice, points")
@@ -85,14 +85,20 @@ def sweep_figure(found: Mapping[str, Found], profile: str, chosen: str = "center
     return figure
 
 
-def _draw_differences(axes: Axes, at: np.ndarray, table: pd.DataFrame, title: str) -> None:
-    """One curve of a sweep, with intervals over cases."""
-    points = pd.to_numeric(table["difference"].replace(REFERENCE, "0"), errors="coerce").to_numpy()
-    ends = table["95 % interval"].str.extract(r"(\S+) to (\S+)").astype(float).to_numpy()
-    arms = np.nan_to_num(np.abs(ends.T - points))
-    run = ~np.isnan(points) & (table["Dice pooled"] != "").to_numpy()
-    label = title if run.any() else f"{title}: {tables.NOT_RUN}"
-    axes.errorbar(at[run], points[run], arms[:, run], fmt="o-", capsize=3, label=label)
+def _draw_differences(
+    axes: Axes, at: np.ndarray, part: Study, records: Sequence[Record], profile: str, chosen: str, title: str
+) -> None:
+    """One curve of a sweep, with intervals over cases; the chosen cell is zero where it was run."""
+    rows = []
+    for place, cell in zip(at, part.cells, strict=True):
+        found, _ = tables.paired(part, records, profile, cell.cell, chosen)
+        if found is not None and found.mean is not None:
+            mean = found.mean
+            ends = [0.0 if end is None else abs(end - mean) for end in (found.low, found.high)]
+            rows.append((place, mean, *ends))
+    label = title if rows else f"{title}: {tables.NOT_RUN}"
+    places, means, below, above = np.array(rows).T if rows else np.empty((4, 0))
+    axes.errorbar(places, means, [below, above], fmt="o-", capsize=3, label=label)
 
 
 def seen_share(n_slices: int, slices: int, stride: int = 1) -> float:

@@ -79,7 +79,8 @@ def embedded(encoder: TimmEncoder, row: int, column: int) -> np.ndarray:
 def sequences(model: ModelConfig) -> list[tuple[int, int]]:
     """What every block of a ViT is given for one window: number of sequences, tokens of each.
 
-    Recorded while a window without numbers passes through, class tokens included.
+    Recorded while a window without numbers passes through, class tokens included; empty for a network that is
+    no plain stack of blocks.
     """
     found: list[tuple[int, int]] = []
     with torch.device("meta"), torch.no_grad():
@@ -87,7 +88,7 @@ def sequences(model: ModelConfig) -> list[tuple[int, int]]:
             model.encoder, model.in_channels, model.slices, model.image_px, model.taps, model.mixing
         )
         trunk = encoder.plane.trunk if isinstance(encoder, VolumeTokens) else encoder.trunk
-        for block in trunk.blocks:
+        for block in getattr(trunk, "blocks", ()):
             block.register_forward_pre_hook(lambda _, given: found.append(tuple(given[0].shape[:2])))
         encoder(torch.empty(1, model.in_channels, model.slices, model.image_px, model.image_px))
     return found

@@ -11,6 +11,7 @@ import torch
 from medseg.encoders import mobile_sam
 from medseg.encoders.key_names import KEY_TABLES, SHARED_TABLE, renamed, shared_table_in_every_block
 from medseg.encoders.timm_encoder import TimmEncoder
+from medseg.errors import InputError
 
 
 def foreign_names(keys, moved, others=()):
@@ -79,3 +80,9 @@ def test_the_shared_table_of_beit_reaches_every_block(monkeypatch):
 @pytest.mark.parametrize("name", KEY_TABLES)
 def test_patterns_are_anchored_or_inside_dots(name):
     assert all(re.compile(pattern) and pattern[0] in "^\\" for pattern, _ in KEY_TABLES[name])
+
+
+def test_two_tensors_under_one_name_are_refused():
+    state = {"a.weight": torch.zeros(1), "b.weight": torch.ones(1)}
+    with pytest.raises(InputError, match="one name"):
+        renamed(state, (("^b", "a"),))

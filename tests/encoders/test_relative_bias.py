@@ -6,6 +6,7 @@ import torch
 from scipy.interpolate import make_interp_spline
 
 from medseg.encoders.relative_bias import offset_positions, resized_table
+from medseg.errors import InputError
 
 
 def table(rows, heads=2, seed=0):
@@ -17,7 +18,7 @@ def rows_of(window, class_rows=0):
 
 
 def test_positions_of_14_tokens_among_32():
-    # facts.md, section 1.1.2: q and positions of the official code.
+    # q and positions of the official code.
     q, positions = offset_positions(27, 63)
     assert q == pytest.approx(1.134918, abs=1e-6)
     # fmt: off
@@ -79,3 +80,8 @@ def test_heads_do_not_mix_and_the_type_is_kept():
 @pytest.mark.parametrize(("rows", "wanted"), [(169, 732), (170, 169), (168, 169), (64, 36)])
 def test_what_is_no_pair_of_square_windows_is_not_resized(rows, wanted):
     assert resized_table(table(rows), wanted) is None
+
+
+def test_a_table_that_no_ratio_reaches_is_refused():
+    with pytest.raises(InputError, match="stretched"):
+        offset_positions(13, 63)

@@ -33,7 +33,7 @@ def test_what_the_hub_holds_has_timms_name_and_licence(name):
 
 
 def test_rows_of_the_table():
-    # facts.md, table transseg_t2b_transfer_source.
+    # TransSeg, Table 2(b).
     objectives = {
         "BEiT-Random": None,
         "CT-DINO": "SSL",

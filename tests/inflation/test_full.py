@@ -118,3 +118,13 @@ def test_wrong_options_are_refused(wrong):
 def test_another_depth_is_refused():
     with pytest.raises(InputError, match="4 slices"):
         inflate_fully(network("resnet"), DEPTH)(window()[:, :, 1:])
+
+
+def test_padding_that_keeps_the_size_leaves_depth_alone():
+    kernel = torch.randn(4, 3, 3, 5, 5)
+    for padding in ("same", 2):
+        layer = nn.Conv2d(3, 4, 5, padding=padding)
+        lifted = DepthConv(layer, kernel, depth=DEPTH)
+        assert lifted(torch.randn(2 * DEPTH, 3, 9, 7)).shape == (2 * DEPTH, 4, 9, 7)
+    with pytest.raises(InputError, match="odd kernel"):
+        DepthConv(nn.Conv2d(3, 4, 4, padding="same"), torch.randn(4, 3, 3, 4, 4), depth=DEPTH)

@@ -144,8 +144,13 @@ def without(key):
             "missing",
         ),
         (lambda: plain().state_dict() | {"stem.weight": torch.zeros(3)}, "stem.weight", "left over"),
+        (
+            lambda: plain().state_dict() | {"patch_embed.proj.weight": torch.zeros(8, 3, 32, 32)},
+            "patch_embed.proj.weight",
+            "missing",
+        ),
     ],
-    ids=["key missing", "another shape", "key too many"],
+    ids=["key missing", "another shape", "key too many", "other patches"],
 )
 def test_a_state_that_does_not_fit_is_named_and_refused(state, key, action):
     lifted, report = lift("center", state=state())

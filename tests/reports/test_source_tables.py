@@ -36,7 +36,7 @@ def test_printed_rows_are_those_of_the_cards():
     for row, source in TABLE_2B.items():
         assert printed.objective[row] == (source.objective or "-")
         assert printed.encoder[row] == source.encoder
-    # facts.md, table transseg_t2b_transfer_source.
+    # TransSeg, Table 2(b).
     assert printed["paper Dice"]["BEiT"] == 87.13 and printed["over random"]["BEiT"] == 12.43
     assert printed["over random"]["BEiT-Random"] == 0
 
