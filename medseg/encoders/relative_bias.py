@@ -39,7 +39,8 @@ def offset_positions(side: int, wanted: int) -> tuple[float, list[float]]:
     [-1.0, 0.0, 1.0]
     """
     near, far, q = NEAREST, FARTHEST, 1.0
-    reach = int(sum(FARTHEST**i for i in range(side // 2)))
+    # The last offset of the new table may lie up to one beyond the last position.
+    reach = int(sum(FARTHEST**i for i in range(side // 2)) + 1)
     if reach < wanted // 2:
         raise InputError(
             "the table of relative positions cannot be stretched so far",

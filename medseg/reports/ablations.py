@@ -16,6 +16,7 @@ from medseg.errors import InputError
 from medseg.metrics.summary import case_means
 from medseg.records.schema import Part, Record
 from medseg.reports import tables
+from medseg.reports.paired import paired, paired_table
 from medseg.studies.study import Study
 
 REFERENCE = "chosen"
@@ -36,8 +37,8 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
         chosen: the cell that the others are compared with, case by case, over the seeds that both have.
 
     Returns:
-        Text, indexed by the title of the cell. The difference and its interval (over cases) are in points;
-        `cases` are those that were compared.
+        Text, indexed by the title of the cell. The difference and its interval are in points; the interval is
+        over cases, and over seeds where both cells have several; `cases` are those that were compared.
 
     Raises:
         InputError: the table has no such cell.
@@ -45,12 +46,12 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
     study.choose([chosen])
     dice = tables.dice_table(study, records, profile).drop(columns="95 % interval", errors="ignore")
     others = [cell for cell in study.cells if cell.cell != chosen]
-    paired = tables.paired_table(study, records, profile, [(cell.cell, chosen) for cell in others])
-    paired = paired.rename(columns={"points": "difference"}).set_axis([c.title for c in others])
-    paired = paired.reindex(columns=["difference", "95 % interval", "cases"], fill_value="")
-    paired.loc[study.choose([chosen])[0].title] = [REFERENCE, "", ""]
+    differences = paired_table(study, records, profile, [(cell.cell, chosen) for cell in others])
+    differences = differences.rename(columns={"points": "difference"}).set_axis([c.title for c in others])
+    differences = differences.reindex(columns=["difference", "95 % interval", "cases"], fill_value="")
+    differences.loc[study.choose([chosen])[0].title] = [REFERENCE, "", ""]
     titles = [cell.title for cell in study.cells]
-    found = dice.loc[titles].join(paired).fillna("").reindex(columns=COLUMNS, fill_value="")
+    found = dice.loc[titles].join(differences).fillna("").reindex(columns=COLUMNS, fill_value="")
     return found.rename_axis("model")
 
 
@@ -91,7 +92,7 @@ def _draw_differences(
     """One curve of a sweep, with intervals over cases; the chosen cell is zero where it was run."""
     rows = []
     for place, cell in zip(at, part.cells, strict=True):
-        found, _ = tables.paired(part, records, profile, cell.cell, chosen)
+        _, found = paired(part, records, profile, cell.cell, chosen)
         if found is not None and found.mean is not None:
             mean = found.mean
             ends = [0.0 if end is None else abs(end - mean) for end in (found.low, found.high)]

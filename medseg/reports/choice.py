@@ -11,7 +11,8 @@ from medseg.config import ModelConfig, RunConfig
 from medseg.data.catalog import DATASETS
 from medseg.records.schema import Record
 from medseg.reports.ablations import Found
-from medseg.reports.tables import NOT_RUN, cut, paired, signed
+from medseg.reports.paired import paired
+from medseg.reports.tables import NOT_RUN, cut, signed
 from medseg.segmenter import count_parameters, unfilled
 from medseg.studies.fitted import fitted_to
 from medseg.studies.status import states
@@ -92,7 +93,7 @@ def within(
     if run:
         table.loc[run[0], "told apart"] = "first"
     for title in run[1:]:
-        found, _ = paired(study, records, profile, names[title], names[run[0]])
+        _, found = paired(study, records, profile, names[title], names[run[0]])
         if found is None:
             table.loc[title, "behind the first"] = NO_COMMON_SEED
             continue

@@ -15,22 +15,35 @@ from medseg.studies.study import Study
 OfSeeds = Mapping[int, Mapping[str, float | None]]
 
 
-def paired_over_seeds_table(
+def paired_table(
     study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
     """Differences of two cells in points of Dice, with an interval over cases and seeds.
 
-    Seeds and cases are those that both cells have. The p-value is over cases, of differences averaged over
+    Seeds and cases are those that both cells have. The p-values are over cases, of differences averaged over
     seeds; with one seed the interval is over cases, and its row says so.
+
+    Args:
+        study: a study, or one table of it.
+        records: what was found.
+        profile: budget.
+        pairs: names of two cells, the second of which is subtracted.
     """
     titles = {cell.cell: cell.title for cell in study.cells}
-    kept = answering(study, records, profile)
     rows = []
     for first, second in pairs:
         row = {"difference": f"{titles[first]} minus {titles[second]}"}
-        seeds, found = compared(_of_seeds(kept, first), _of_seeds(kept, second), study.seeds)
+        seeds, found = paired(study, records, profile, first, second)
         rows.append(row | ({"points": NOT_RUN} if found is None else _shown(seeds, found)))
     return pd.DataFrame(rows).fillna("").set_index("difference")
+
+
+def paired(
+    study: Study, records: Sequence[Record], profile: str, first: str, second: str
+) -> tuple[list[int], CrossedDifference | None]:
+    """The seeds that two cells of a study have, and the difference of their Dice in points."""
+    kept = answering(study, records, profile)
+    return compared(_of_seeds(kept, first), _of_seeds(kept, second), study.seeds)
 
 
 def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], CrossedDifference | None]:
@@ -61,5 +74,10 @@ def _shown(seeds: Sequence[int], found: CrossedDifference) -> dict[str, str]:
         "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
         "seeds": str(found.n_seeds),
         "cases": str(found.n),
-        "Wilcoxon p": "" if found.wilcoxon_p is None else f"{found.wilcoxon_p:.2g}",
+        "t-test p": _p(found.t_p),
+        "Wilcoxon p": _p(found.wilcoxon_p),
     }
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"

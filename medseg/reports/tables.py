@@ -5,11 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medseg.metrics.statistics import PairedDifference, paired_difference
 from medseg.records import store
 from medseg.records.schema import Record
-from medseg.studies.schedule import answering
-from medseg.studies.status import CellState, Measured, dice_by_case, states
+from medseg.studies.status import CellState, Measured, states
 from medseg.studies.study import Study
 
 NOT_RUN = "not run"
@@ -87,46 +85,6 @@ def _cost(found: Measured) -> dict[str, str]:
     }
 
 
-def paired_table(
-    study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
-) -> pd.DataFrame:
-    """Differences of two cells case by case, in points of Dice, over the seeds that both have."""
-    titles = {cell.cell: cell.title for cell in study.cells}
-    rows = []
-    for first, second in pairs:
-        row = {"difference": f"{titles[first]} minus {titles[second]}"}
-        found, seeds = paired(study, records, profile, first, second)
-        if found is None:
-            rows.append(row | {"points": NOT_RUN})
-            continue
-        rows.append(
-            row
-            | {
-                "points": signed(found.mean),
-                "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
-                "t-test p": _p(found.t_p),
-                "Wilcoxon p": _p(found.wilcoxon_p),
-                "cases": str(found.n),
-                "seeds": str(seeds),
-            }
-        )
-    return pd.DataFrame(rows).fillna("").set_index("difference")
-
-
-def paired(
-    study: Study, records: Sequence[Record], profile: str, first: str, second: str
-) -> tuple[PairedDifference | None, int]:
-    """Two cells case by case, in points of Dice, and the number of seeds that both have; None without one."""
-    kept = answering(study, records, profile)
-    by_cell = [_of_cell(kept, name) for name in (first, second)]
-    seeds = by_cell[0].keys() & by_cell[1].keys()
-    if not seeds:
-        return None, 0
-    a, b = (dice_by_case([runs[seed] for seed in sorted(seeds)]) for runs in by_cell)
-    cases = sorted(a.keys() & b.keys())
-    return paired_difference([100 * a[case] for case in cases], [100 * b[case] for case in cases]), len(seeds)
-
-
 def provenance_line(records: Sequence[Record], profile: str) -> str:
     """Three lines: budget, hardware, commits and dates of the records of a profile."""
     kept = store.of_profile(records, profile)
@@ -147,14 +105,5 @@ def provenance_line(records: Sequence[Record], profile: str) -> str:
     )
 
 
-def _of_cell(records: Sequence[Record], cell: str) -> dict[int, Record]:
-    return {r.identity.seed: r for r in records if r.identity.cell == cell and r.outcome.status == "done"}
-
-
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-def _p(value: float | None) -> str:
-    """A p-value with two significant digits."""
-    return "" if value is None else f"{value:.2g}"

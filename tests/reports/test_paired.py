@@ -4,7 +4,7 @@ import pytest
 from study_records import as_result
 
 from medseg.metrics.statistics import paired_difference
-from medseg.reports.paired import compared, paired_over_seeds_table
+from medseg.reports.paired import compared, paired_table
 from medseg.reports.tables import NOT_RUN, signed
 from medseg.studies.study import ROOT, load
 
@@ -22,7 +22,7 @@ def table(study, tiny_run):
 
     def row(*runs):
         records = [as_result(tiny_run.record, study, *run) for run in runs]
-        return paired_over_seeds_table(study, records, "colab", [PAIR]).iloc[0]
+        return paired_table(study, records, "colab", [PAIR]).iloc[0]
 
     return row
 
