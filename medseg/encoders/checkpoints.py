@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medseg.encoders.sources import WEIGHTS, WeightsCard
+from medseg.encoders.sources import SUMS, WEIGHTS, WeightsCard, stated_sha256
 from medseg.errors import InputError
 from medseg.files import sha256_of
 from medseg.runtime import seed_for
@@ -20,7 +20,6 @@ Action = Literal["mapped", "inflated", "resized", "drawn", "skipped", "left over
 # Random numbers in the place of a checkpoint: `smoke` walks the loading path with them. Never a result.
 STAND_IN = "stand_in"
 # The user's own statement of digests, in the folder of the weights.
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,6 @@ class LoadReport:
                 do="choose weights of this architecture, see medseg.encoders.sources.WEIGHTS",
             )
         return self
-
-
-def stated_sha256(name: str | None) -> str | None:
-    """Sha256 of named weights: that of the card, else the user's in $MEDSEG_WEIGHTS/SHA256SUMS, else None."""
-    card = WEIGHTS.get(name or "")
-    folder = os.environ.get("MEDSEG_WEIGHTS")
-    if card is None or card.sha256 or folder is None:
-        return card.sha256 if card else None
-    sums = Path(folder) / SUMS
-    lines = sums.read_text().splitlines() if sums.is_file() else []
-    # As sha256sum writes it: digest, a space, a space or *, file.
-    return next((line[:64].lower() for line in lines if line[66:] == card.file), None)
 
 
 def read_weights(name: str) -> tuple[dict[str, Tensor], WeightsCard]:

@@ -1,8 +1,12 @@
 """Where pre-trained weights come from: one card a file, and the rows of TransSeg's Table 2(b)."""
 
+import os
+from pathlib import Path
 from typing import Literal
 
 from medseg.config import Frozen
+
+SUMS = "SHA256SUMS"
 
 
 class WeightsCard(Frozen):
@@ -157,3 +161,15 @@ TABLE_2B: dict[str, Source] = {
         trained_on="ImageNet-22k", objective="SSL+SL", weights="beit_base", encoder="beit_base_patch16_224"
     ),
 }
+
+
+def stated_sha256(name: str | None) -> str | None:
+    """Sha256 of named weights: that of the card, else the user's in $MEDSEG_WEIGHTS/SHA256SUMS, else None."""
+    card = WEIGHTS.get(name or "")
+    folder = os.environ.get("MEDSEG_WEIGHTS")
+    if card is None or card.sha256 or folder is None:
+        return card.sha256 if card else None
+    sums = Path(folder) / SUMS
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    # As sha256sum writes it: digest, a space, a space or *, file.
+    return next((line[:64].lower() for line in lines if line[66:] == card.file), None)

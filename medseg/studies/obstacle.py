@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medseg.config import RunConfig
 from medseg.data.download import VARIABLE
-from medseg.encoders.sources import WEIGHTS
+from medseg.encoders.sources import WEIGHTS, stated_sha256
 
 
 def lacks_weights(config: RunConfig) -> str | None:
@@ -17,9 +17,9 @@ def lacks_weights(config: RunConfig) -> str | None:
     folder, card = os.environ.get("MEDSEG_WEIGHTS"), WEIGHTS.get(config.model.weights or "")
     if card is None:
         return None
-    if folder is None:
-        return None if card.sha256 else f"no sha256 stated: {card.file}"
-    return None if (Path(folder) / card.file).is_file() else f"weights not at hand: {card.file}"
+    if folder is not None and not (Path(folder) / card.file).is_file():
+        return f"weights not at hand: {card.file}"
+    return None if stated_sha256(config.model.weights) else f"no sha256 stated: {card.file}"
 
 
 def lacks_data(config: RunConfig) -> str | None:

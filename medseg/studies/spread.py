@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medseg.batch import cluster
 from medseg.batch.run import ATTEMPTS, run
 from medseg.batch.tasks import Outcome, Task
+from medseg.encoders.sources import stated_sha256
 from medseg.errors import InputError, OutOfMemory
 from medseg.records import schema, store
 from medseg.records.schema import Record
@@ -160,7 +161,6 @@ def as_tasks(
     """
     if not lacking:
         return []
-    from medseg.encoders.checkpoints import stated_sha256
     from medseg.studies.run import open_data
 
     folder = _data_folder(asked, profile, runs, data)

@@ -10,8 +10,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from medseg.encoders.checkpoints import SUMS, LoadReport, read_weights, stand_in_state, stated_sha256
-from medseg.encoders.sources import WEIGHTS, WeightsCard
+from medseg.encoders.checkpoints import LoadReport, read_weights, stand_in_state
+from medseg.encoders.sources import SUMS, WEIGHTS, WeightsCard, stated_sha256
 from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
 from medseg.files import sha256_of

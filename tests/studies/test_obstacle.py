@@ -2,7 +2,7 @@
 
 import pytest
 
-from medseg.encoders.sources import WEIGHTS
+from medseg.encoders.sources import SUMS, WEIGHTS
 from medseg.studies.obstacle import lacks_data, lacks_weights
 from medseg.studies.schedule import missing, startable
 from medseg.studies.status import states
@@ -31,7 +31,14 @@ def test_weights_and_data_that_are_not_there(folders, monkeypatch):
     (folders / "weights" / file).unlink()
     assert lacks_weights(config) is None and lacks_data(config) is None
     (unknown,) = study.choose(["beit"])
-    assert "no sha256" in lacks_weights(study.config(unknown, 1234, "colab"))
+    unknown = study.config(unknown, 1234, "colab")
+    assert "no sha256" in lacks_weights(unknown)
+    monkeypatch.setenv("MEDSEG_WEIGHTS", str(folders / "weights"))
+    assert "not at hand" in lacks_weights(unknown)
+    (folders / "weights" / WEIGHTS["beit_base"].file).touch()
+    assert "no sha256" in lacks_weights(unknown)
+    (folders / "weights" / SUMS).write_text(f"{'0' * 64}  {WEIGHTS['beit_base'].file}\n")
+    assert lacks_weights(unknown) is None
 
 
 def test_only_what_can_start_is_started_and_the_rest_says_why(folders):
