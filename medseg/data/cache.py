@@ -5,7 +5,7 @@ A mapped file is read by the page: the system keeps what is in use and drops it 
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +40,36 @@ def on_device(cases: Iterable[TrainingCase], device: torch.device) -> list[Cache
 
 
 def free_bytes() -> int:
-    """Memory that this machine can give now; half of its memory where the system does not say."""
+    """Memory that this machine can give now; half of its memory where the system does not say.
+
+    Where a container or a batch system has set a bound (control groups, version 2), what is left below it.
+    """
     try:
         # The number of free pages would leave out what the system gives back when asked: its file cache.
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return min([free, *_below_bounds(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
+
+
+def _below_bounds(groups: Path, membership: Path) -> Iterator[int]:
+    """Bytes that each group with a bound has left, its file cache counted as free."""
+    try:
+        name = next(line[3:] for line in membership.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return
+    group = groups / name.strip("/")
+    for folder in (group, *group.parents):
+        if not folder.is_relative_to(groups):
+            return
+        try:
+            bound, used = ((folder / f"memory.{what}").read_text().strip() for what in ("max", "current"))
+            stated = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        if bound != "max":
+            yield max(0, int(bound) - int(used) + int(stated.get("inactive_file", 0)))
 
 
 def fill(

@@ -94,3 +94,16 @@ def test_free_memory_is_some_and_not_more_than_there_is(monkeypatch):
 
 def test_on_a_device_it_is_the_same(loaded_phantoms):
     assert same(cache.on_device(loaded_phantoms, torch.device("cpu")), loaded_phantoms)
+
+
+def test_bounds_of_control_groups_are_those_of_all_parents(tmp_path):
+    own = tmp_path / "groups" / "job" / "task"
+    own.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("0::/job/task\n")
+    for folder, bound, used, cached in ((own, "max", 5, 1), (own.parent, "100", 70, 20)):
+        (folder / "memory.max").write_text(f"{bound}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 3\ninactive_file {cached}\n")
+    assert list(cache._below_bounds(tmp_path / "groups", tmp_path / "cgroup")) == [50]
+    assert list(cache._below_bounds(tmp_path / "groups", tmp_path / "none")) == []
+    assert cache.free_bytes() > 0
