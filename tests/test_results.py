@@ -142,11 +142,13 @@ def test_a_cell_has_one_record_a_seed():
 
 
 def test_a_table_has_one_hardware_and_one_split():
-    tables = defaultdict(set)
+    tables, splits = defaultdict(set), defaultdict(set)
     for _, r in records():
         key = (r.identity.study, r.config.profile)
-        tables[key].add((r.environment.hardware, r.environment.threads, r.data.split_sha256))
-    assert all(len(kinds) == 1 for kinds in tables.values()), dict(tables)
+        tables[key].add((r.environment.hardware, r.environment.threads, r.data.validation, r.data.test))
+        splits[*key, r.config.data.train_cases].add(r.data.split_sha256)
+    for found in (tables, splits):
+        assert all(len(kinds) == 1 for kinds in found.values()), dict(found)
 
 
 # The checks themselves: a smoke run is found, and so is every number that was touched.
