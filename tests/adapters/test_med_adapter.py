@@ -179,5 +179,5 @@ def test_its_batch_norms_are_synchronised():
 )
 def test_what_there_is_not_is_refused(options):
     encoder, _ = tuned_encoder("vit")
-    with pytest.raises(InputError, match="no such Med-Adapter"):
+    with pytest.raises(InputError, match="there is no such"):
         MedAdapter(encoder.sites(), **options)
