@@ -152,7 +152,7 @@ def cost_table(study: Study, profile: str, than: str, n_slices: int) -> pd.DataF
         rows[cell.cell] = {
             "model": cell.title,
             "M parameters": size.parameters / 1e6,
-            "tokens": given[0][0] * given[0][1],
+            "tokens": given[0][0] * given[0][1] if given else float("nan"),
             "GFLOP encoder": size.flops_per_part["encoder"] / 1e9,
             "GFLOP window": size.flops / 1e9,
             "windows a slice": windows / n_slices,

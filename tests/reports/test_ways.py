@@ -11,7 +11,7 @@ from medseg.encoders.volume_tokens import VolumeTokens
 from medseg.inference.slice_windows import window_centers
 from medseg.reports import ways
 from medseg.segmenter import build, measure_size
-from medseg.studies.study import Cell, Study
+from medseg.studies.study import ROOT, Cell, Study, load
 
 ARCHITECTURE, PX, TAPS, WIDTH = "test_vit", 64, (1, 2, 3, 5), 64
 ROW, COLUMN, SLICES = 1, 2, 3
@@ -153,3 +153,13 @@ def test_the_two_readings_of_one_curve(tiny_run, tiny_config, phantom_data):
     assert list(steps) == [step for step, _ in record.curve]
     assert flops[-1] == pytest.approx(3 * 4 * 2 * 2 * record.model.gmac / 1e3)
     torch.testing.assert_close(flops / flops[-1], steps / steps[-1])
+
+
+def test_a_network_of_stages_has_a_cost_and_no_sequences():
+    base = load("transseg_ablations", ROOT)
+    changes = {"model": {"encoder": "swin_tiny_patch4_window7_224", "taps": [0, 1, 2, 3], "weights": None,
+                         "image_px": 224}}  # fmt: skip
+    cell = base.cells[0].model_copy(update={"changes": changes})
+    study = base.model_copy(update={"cells": (cell,), "tables": ()})
+    assert ways.sequences(study.config(cell, 1, "smoke").model) == []
+    assert np.isnan(ways.cost_table(study, "smoke", cell.cell, 36)["tokens"].iloc[0])
