@@ -44,7 +44,7 @@ def validated(model: type[Model], fields: Mapping[str, Any], problem: str, do: s
 
 
 class DataConfig(Frozen):
-    """Which cases train and test, and what is done to a predicted map before it is scored.
+    """Which cases train and test, and what is done to an image before, and to a predicted map after.
 
     Attributes:
         name: of the data set in the catalog.
@@ -52,6 +52,8 @@ class DataConfig(Frozen):
         fold: None for the split of the data set, or which of five folds to test on.
         train_cases: None for all training cases, or at most how many: the first of the shuffled ones, so a
             smaller number gives a part of a larger one.
+        clip: None to normalise as the card of the data set says, or the fixed window (lower, upper) that is
+            taken instead. TransSeg's table and code give MRI of the heart the window of CT.
         least_enhancing_voxels: of BraTS alone: an enhancing tumour that is predicted with fewer voxels is
             scored as core. 0 leaves predictions as they are; Med-Tuning's code has 500.
     """
@@ -60,6 +62,7 @@ class DataConfig(Frozen):
     split_seed: int = 1234
     fold: int | None = Field(None, ge=0, le=4)
     train_cases: int | None = Field(None, ge=1)
+    clip: tuple[float, float] | None = None
     least_enhancing_voxels: int = Field(0, ge=0)
 
 
@@ -170,15 +173,16 @@ class TrainConfig(Frozen):
     accumulate: int = Field(1, ge=1)
     # Dice of the validation cases every so many steps; None: only after the last one, for the record.
     validate_every: int | None = Field(None, ge=1)
-    # Which weights are scored: those of the last step, or of the best validation.
-    selection: Literal["last", "best"] = "last"
+    # Which weights are scored: those of the last step, or of the best validation. "best_on_test" validates on
+    # the test cases, as TransSeg's code does: it shows what that adds, and its test score is no estimate.
+    selection: Literal["last", "best", "best_on_test"] = "last"
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide the batch of {self.batch}")
-        if self.selection == "best" and self.validate_every is None:
-            raise ValueError("selection 'best' needs validate_every")
+        if self.selection != "last" and self.validate_every is None:
+            raise ValueError(f"selection '{self.selection}' needs validate_every")
         return self
 
 

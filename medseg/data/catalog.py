@@ -1,5 +1,6 @@
 """One card per data set: what it is, whom to cite, what its labels mean, how it is normalised."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -35,6 +36,7 @@ class DatasetCard(BaseModel):
         split_sizes: cases for training, validation and test in the paper's split, None where none is stated.
         spacing_known: False where the files at hand lost their voxel spacing: nothing is given in mm or ml.
         regions: what is scored instead of the labels, by the number that a row of scores has; empty: labels.
+        patient: regular expression that finds a patient's name in that of a case; None: each case is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,12 @@ class DatasetCard(BaseModel):
     split_sizes: tuple[int, int, int] | None
     spacing_known: bool = True
     regions: dict[int, Region] = {}
+    patient: str | None = None
+
+    def patient_of(self, case: str) -> str:
+        """Name of the patient that a case is of: cases of one patient are not independent."""
+        found = re.search(self.patient, case) if self.patient else None
+        return found.group() if found else case
 
     @property
     def structures(self) -> dict[int, str]:
@@ -61,6 +69,11 @@ class DatasetCard(BaseModel):
         if self.regions:
             return {number: region.name for number, region in self.regions.items()}
         return {value: name for value, name in self.labels.items() if value}
+
+
+def clipped(card: DatasetCard, window: tuple[float, float] | None) -> DatasetCard:
+    """The card with a fixed window (lower, upper) in place of its own normalisation; None: as it is."""
+    return card.model_copy(update={"normalise": "window", "window": window}) if window else card
 
 
 @dataclass(frozen=True)
@@ -207,6 +220,7 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         window=None,
         # 70, 10 and 20 patients with two frames each.
         split_sizes=(140, 20, 40),
+        patient=r"patient\d{3}",
     ),
     # A folder named BCV in the Decathlon's layout: the publisher's own archive has another one.
     "BCV": DatasetCard(

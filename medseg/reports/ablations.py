@@ -20,7 +20,7 @@ from medseg.reports.paired import paired, paired_table
 from medseg.studies.study import Study
 
 REFERENCE = "chosen"
-COLUMNS = ["paper Dice", "Dice per case", "Dice pooled", "difference", "95 % interval", "cases", "seeds"]
+COLUMNS = ["paper Dice", "Dice per case", "Dice pooled", "difference", "95 % interval", "compared", "seeds"]
 # Table of the study, field of the model that it changes, and what that field counts.
 SWEEPS = (("4d", "slices", "slices of the window"), ("4c", "stride", "stride between slices"))
 # A study, and the records of it.
@@ -34,11 +34,12 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
         study: one table of a study (`Study.part`).
         records: what was found.
         profile: budget.
-        chosen: the cell that the others are compared with, case by case, over the seeds that both have.
+        chosen: the cell that the others are compared with, patient by patient, over the seeds that both have.
 
     Returns:
         Text, indexed by the title of the cell. The difference and its interval are in points; the interval is
-        over cases, and over seeds where both cells have several; `cases` are those that were compared.
+        over patients, and over seeds where both cells have several; `compared` counts them, or cases where
+        names of cases tell no patients apart.
 
     Raises:
         InputError: the table has no such cell.
@@ -48,7 +49,7 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
     others = [cell for cell in study.cells if cell.cell != chosen]
     differences = paired_table(study, records, profile, [(cell.cell, chosen) for cell in others])
     differences = differences.rename(columns={"points": "difference"}).set_axis([c.title for c in others])
-    differences = differences.reindex(columns=["difference", "95 % interval", "cases"], fill_value="")
+    differences = differences.reindex(columns=["difference", "95 % interval", "compared"], fill_value="")
     differences.loc[study.choose([chosen])[0].title] = [REFERENCE, "", ""]
     titles = [cell.title for cell in study.cells]
     found = dice.loc[titles].join(differences).fillna("").reindex(columns=COLUMNS, fill_value="")

@@ -7,26 +7,27 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medseg.records.schema import Record
+from medseg.studies.patients import unit_of
 from medseg.studies.schedule import answering
-from medseg.studies.status import dice_by_case
+from medseg.studies.status import dice_by_patient
 from medseg.studies.study import Study
 
 
 def dice_figure(study: Study, records: Sequence[Record], profile: str) -> Figure:
-    """Dice of every case (dots) and the paper's number (line) for each cell."""
+    """Dice of every patient (dots) and the paper's number (line) for each cell."""
     kept = answering(study, records, profile)
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     jitter = np.random.default_rng(0)
     for position, cell in enumerate(study.cells):
         runs = [r for r in kept if r.identity.cell == cell.cell and r.outcome.status == "done"]
         if runs:
-            dice = 100 * np.array(list(dice_by_case(runs).values()))
+            dice = 100 * np.array(list(dice_by_patient(runs).values()))
             axes.plot(dice, position + jitter.uniform(-0.2, 0.2, len(dice)), ".", color="tab:blue", alpha=0.6)
             axes.plot([dice.mean()] * 2, [position - 0.35, position + 0.35], color="black", lw=2)
         if cell.paper_dice is not None:
             axes.plot([cell.paper_dice] * 2, [position - 0.35, position + 0.35], color="tab:orange", lw=2)
-    axes.plot([], [], ".", color="tab:blue", label="one case (mean of labels and seeds)")
-    axes.plot([], [], color="black", lw=2, label="mean over cases")
+    axes.plot([], [], ".", color="tab:blue", label=f"one {unit_of(study.dataset)} (mean of labels and seeds)")
+    axes.plot([], [], color="black", lw=2, label=f"mean over {unit_of(study.dataset)}s")
     if any(cell.paper_dice is not None for cell in study.cells):
         axes.plot([], [], color="tab:orange", lw=2, label="paper (pooled Dice, other cases)")
     axes.set_yticks(range(len(study.cells)), [cell.title for cell in study.cells])

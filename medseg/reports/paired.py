@@ -5,23 +5,24 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from medseg.metrics.statistics import CrossedDifference, paired_over_seeds
-from medseg.metrics.summary import case_means
 from medseg.records.schema import Record
 from medseg.reports.tables import NOT_RUN, signed
+from medseg.studies.patients import patient_dice, unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.study import Study
 
-# Dice of every case in percent, by seed.
+# Dice of every patient in percent, by seed; a case where names of cases tell no patients apart.
 OfSeeds = Mapping[int, Mapping[str, float | None]]
 
 
 def paired_table(
     study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
-    """Differences of two cells in points of Dice, with an interval over cases and seeds.
+    """Differences of two cells in points of Dice, with an interval over patients and seeds.
 
-    Seeds and cases are those that both cells have. The p-values are over cases, of differences averaged over
-    seeds; with one seed the interval is over cases, and its row says so.
+    Seeds and patients are those that both cells have. The p-values are over patients, of differences averaged
+    over seeds; with one seed the interval is over patients, and its row says so. Where names of cases tell no
+    patients apart, a case is taken for one, and the row says cases.
 
     Args:
         study: a study, or one table of it.
@@ -29,12 +30,12 @@ def paired_table(
         profile: budget.
         pairs: names of two cells, the second of which is subtracted.
     """
-    titles = {cell.cell: cell.title for cell in study.cells}
+    titles, unit = {cell.cell: cell.title for cell in study.cells}, unit_of(study.dataset)
     rows = []
     for first, second in pairs:
         row = {"difference": f"{titles[first]} minus {titles[second]}"}
         seeds, found = paired(study, records, profile, first, second)
-        rows.append(row | ({"points": NOT_RUN} if found is None else _shown(seeds, found)))
+        rows.append(row | ({"points": NOT_RUN} if found is None else _shown(seeds, found, unit)))
     return pd.DataFrame(rows).fillna("").set_index("difference")
 
 
@@ -51,29 +52,29 @@ def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], C
     seeds = [seed for seed in order if seed in a and seed in b]
     if not seeds:
         return seeds, None
-    cases = sorted(set.intersection(*(set(side[seed]) for side in (a, b) for seed in seeds)))
-    first, second = ([[side[seed][case] for case in cases] for seed in seeds] for side in (a, b))
+    patients = sorted(set.intersection(*(set(side[seed]) for side in (a, b) for seed in seeds)))
+    first, second = ([[side[seed][patient] for patient in patients] for seed in seeds] for side in (a, b))
     return seeds, paired_over_seeds(first, second)
 
 
 def _of_seeds(records: Sequence[Record], cell: str) -> dict[int, dict[str, float | None]]:
     return {
         r.identity.seed: {
-            case: None if dice is None else 100 * dice for case, dice in case_means(r.scores()).items()
+            patient: None if dice is None else 100 * dice for patient, dice in patient_dice(r).items()
         }
         for r in records
         if r.identity.cell == cell and r.outcome.status == "done"
     }
 
 
-def _shown(seeds: Sequence[int], found: CrossedDifference) -> dict[str, str]:
+def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[str, str]:
     return {
         "points": signed(found.mean),
         "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
-        "over": found.over,
+        "over": found.over.replace("case", unit),
         "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
         "seeds": str(found.n_seeds),
-        "cases": str(found.n),
+        "compared": f"{found.n} {unit}s",
         "t-test p": _p(found.t_p),
         "Wilcoxon p": _p(found.wilcoxon_p),
     }

@@ -16,8 +16,13 @@ from medseg.training.loop import Fitted
 SELECTION = {
     "last": "weights of the last step; no checkpoint was selected",
     "best": "weights of the best validation Dice among the steps of the curve",
+    "best_on_test": "weights of the best Dice of the TEST cases among the steps of the curve",
 }
-TEST_USED = "scored once, after the last step; no choice was made on it"
+TEST_USED = {
+    "last": "scored once, after the last step; no choice was made on it",
+    "best": "scored once, after the last step; no choice was made on it",
+    "best_on_test": "it chose the weights: its score is no estimate",
+}
 NOT_USED = "not scored: the run did not end"
 
 
@@ -51,7 +56,7 @@ def finished(
             batch=facts.config.train.batch,
             precision=fitted.precision,
             selection=SELECTION[facts.config.train.selection],
-            test_used=TEST_USED,
+            test_used=TEST_USED[facts.config.train.selection],
             skipped_steps=fitted.skipped_steps,
             engine=fitted.engine.model_dump(mode="json", exclude={"loggers"}),
         ),

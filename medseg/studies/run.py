@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from medseg.config import DataConfig, RunConfig
 from medseg.data import cache
 from medseg.data.cases import load_case, to_label_values
-from medseg.data.catalog import DatasetCard
+from medseg.data.catalog import DatasetCard, clipped
 from medseg.data.layouts import Case, read_folder
 from medseg.data.splits import Split, split_cases
 from medseg.errors import OutOfMemory
@@ -41,13 +41,13 @@ class Data:
     split: Split
 
     def asked(self, config: DataConfig) -> "Data":
-        """The same cases, split as a configuration asks.
+        """The same cases, split and normalised as a configuration asks.
 
         Raises:
             InputError: a fold that the data set does not have.
         """
         split = split_cases(list(self.cases), self.card.name, config.split_seed, config.fold)
-        return replace(self, split=split.with_train(config.train_cases))
+        return replace(self, card=clipped(self.card, config.clip), split=split.with_train(config.train_cases))
 
 
 def open_data(folder: Path, split_seed: int) -> Data:
@@ -130,7 +130,7 @@ def run_one(
 def _volumes(
     config: RunConfig, data: Data, engine: Engine, run_dir: Path
 ) -> tuple[list[cache.CachedCase], list[cache.CachedCase]]:
-    """Training volumes, and validation volumes where they are wanted while training."""
+    """Training volumes, and those that choose or are looked at while training, where that is asked."""
     limit = int(engine.cache_gb * 1e9) if engine.cache_gb else cache.free_bytes() // (2 * engine.devices)
 
     def load(names: Sequence[str], limit_bytes: int) -> list[cache.CachedCase]:
@@ -138,7 +138,8 @@ def _volumes(
 
     train = load(data.split.train, limit)
     left = limit - cache.size_bytes(case for case in train if not case.mapped)
-    return train, load(data.split.validation if config.train.validate_every else (), left)
+    looked_at = data.split.test if config.train.selection == "best_on_test" else data.split.validation
+    return train, load(looked_at if config.train.validate_every else (), left)
 
 
 def _prepared(run_dir: Path, asked: run_folder.Run, resume: bool, overwrite: bool) -> bool:

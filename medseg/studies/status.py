@@ -9,9 +9,10 @@ import numpy as np
 from medseg.config import Frozen
 from medseg.data.catalog import DatasetCard
 from medseg.metrics.statistics import bootstrap_interval
-from medseg.metrics.summary import case_means, summarise
+from medseg.metrics.summary import summarise
 from medseg.records.schema import Record
 from medseg.studies.obstacle import lacks_data, lacks_weights
+from medseg.studies.patients import patient_dice
 from medseg.studies.schedule import Task, answering, folder_of
 from medseg.studies.study import Cell, Study
 from medseg.training.progress import look
@@ -23,7 +24,7 @@ PARTS: tuple[Literal["validation", "test"], ...] = ("validation", "test")
 
 
 class Measured(Frozen):
-    """Means over seeds of one cell; Dice as a share of 1, the interval is over cases.
+    """Means over seeds of one cell; Dice as a share of 1, the interval is over patients.
 
     `dice` is the mean over cases of the mean over labels; `dice_pooled` sums all voxels first. They are
     never mixed. Distances are None where no case has one: no label was found, or no spacing is known.
@@ -142,18 +143,18 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, ru
     )
 
 
-def dice_by_case(records: Sequence[Record]) -> dict[str, float]:
-    """Mean Dice over labels of every scored case, averaged over the records (seeds) of one cell."""
-    per_seed = [case_means(record.scores()) for record in records]
-    defined = {case: [v for means in per_seed if (v := means[case]) is not None] for case in per_seed[0]}
-    return {case: float(np.mean(values)) for case, values in defined.items() if values}
+def dice_by_patient(records: Sequence[Record]) -> dict[str, float]:
+    """Mean Dice of every scored patient, averaged over the records (seeds) of one cell."""
+    per_seed = [patient_dice(record) for record in records]
+    defined = {name: [v for means in per_seed if (v := means[name]) is not None] for name in per_seed[0]}
+    return {name: float(np.mean(values)) for name, values in defined.items() if values}
 
 
 def measure(records: Sequence[Record]) -> Measured:
     """Summary of the records of one cell; each number is a mean over seeds."""
     both = [summarise(record.scores()) for record in records]
     parts = {part: [summarise(record.scores(part)).mean_dice for record in records] for part in PARTS}
-    low, high = bootstrap_interval(list(dice_by_case(records).values()))
+    low, high = bootstrap_interval(list(dice_by_patient(records).values()))
     return Measured(
         cases=both[0].n_cases,
         dice=_mean(s.mean_dice for s in both),

@@ -38,6 +38,13 @@ class Row(Frozen):
     paper_dice: float | None = None
 
 
+class Reference(Frozen):
+    """A number that is shown beside the table and not run here."""
+
+    title: str
+    paper_dice: float
+
+
 class TableOf(Frozen):
     """A table of the paper, or one beyond it: some of the cells of a study, in its own order.
 
@@ -45,19 +52,14 @@ class TableOf(Frozen):
         table: short name, such as "4a".
         title: what it asks.
         paper_table: where the paper prints it, and on what data.
+        references: numbers of the paper that no cell of the study stands for.
     """
 
     table: str
     title: str
     paper_table: str
     rows: tuple[Row, ...]
-
-
-class Reference(Frozen):
-    """A number that is shown beside the table and not run here."""
-
-    title: str
-    paper_dice: float
+    references: tuple[Reference, ...] = ()
 
 
 class Study(Frozen):
@@ -113,8 +115,8 @@ class Study(Frozen):
                 do=f"see studies/{self.name}.yaml",
             )
         found = known[table]
-        changes = {"title": found.title, "paper_table": found.paper_table, "cells": self._asked(found.rows)}
-        return self.model_copy(update=changes | {"tables": ()})
+        changes = {"title": found.title, "paper_table": found.paper_table, "references": found.references}
+        return self.model_copy(update=changes | {"cells": self._asked(found.rows), "tables": ()})
 
     def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
         """The configuration of one cell and seed at a profile; smoke takes stand-in weights."""

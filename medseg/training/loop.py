@@ -155,7 +155,7 @@ def fit(
                 )
         if interruption.asked:  # while the last validation ran
             raise Interrupted(TRAINED)
-    if train.selection == "best" and state.best is not None:
+    if train.selection != "last" and state.best is not None:
         weights = checkpoint.best_weights(state, run_dir)
         set_model_state_dict(segmenter, weights, options=WHOLE)
     return Fitted(

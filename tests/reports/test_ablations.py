@@ -13,7 +13,13 @@ from medseg.studies.fitted import fitted_to
 
 BUDGET = "colab"
 STUDIES = ("transseg_ablations", "transseg_ablations_acdc")
-BLOCKS = {"4a": "a_prediction_target", "4b": "b_weight_init", "4c": "c_input_stride", "4d": "d_input_slices"}
+BLOCKS = {
+    "4a": "a_prediction_target",
+    "4b": "b_weight_init",
+    "4c": "c_input_stride",
+    "4d": "d_input_slices",
+    "video": "text_videoswin_slices",
+}
 CASES = 8
 
 
@@ -61,7 +67,7 @@ def test_differences_are_paired_to_the_chosen_cell(asked, records):
     assert list(table["difference"]) == [ablations.REFERENCE, "-1.00", tables.NOT_RUN]
     assert list(table["95 % interval"]) == ["", "-1.00 to -1.00", ""]
     assert list(table["seeds"]) == ["1 of 3", "1 of 3", "0 of 3"]
-    assert list(table["cases"]) == ["", str(2 * CASES), ""]
+    assert list(table["compared"]) == ["", f"{2 * CASES} cases", ""]
 
 
 def test_without_records_a_table_holds_the_printed_numbers(asked):

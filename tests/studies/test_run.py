@@ -4,12 +4,14 @@ import os
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from medseg.config import DataConfig
 from medseg.data import cache
+from medseg.data.cases import load_case
 from medseg.data.splits import msd_split
 from medseg.errors import InputError, Interrupted, OutOfMemory
 from medseg.records import store
@@ -192,6 +194,37 @@ def test_the_best_weights_are_scored(tiny_run, tiny_config, phantom_data, tmp_pa
     assert all(torch.equal(value, saved[key]) for key, value in weights(tmp_path).items())
     assert not same_bits(tmp_path, tiny_run.folder)
     assert record.protocol.selection == "weights of the best validation Dice among the steps of the curve"
+
+
+def test_choosing_on_test_cases_is_told(tiny_config, phantom_data, tmp_path, monkeypatch):
+    dice, looked_at = iter([0.9, 0.1]), []
+
+    def scripted(segmenter, cases, *arguments):
+        looked_at.append(tuple(case.id for case in cases))
+        return next(dice)
+
+    monkeypatch.setattr(loop, "validate", scripted)
+    config = tiny_config(train={"validate_every": 2, "selection": "best_on_test"})
+    protocol = run_one(config, phantom_data, tmp_path).protocol
+    assert looked_at == [phantom_data.split.test] * 2 and phantom_data.split.test
+    saved = checkpoint.read(checkpoint.paths(tmp_path)[2]).model
+    assert all(torch.equal(value, saved[key]) for key, value in weights(tmp_path).items())
+    assert protocol.selection == "weights of the best Dice of the TEST cases among the steps of the curve"
+    assert protocol.test_used == "it chose the weights: its score is no estimate"
+
+
+def test_a_window_takes_the_place_of_the_cards_normalisation(tiny_run, tiny_config, phantom_data, tmp_path):
+    clip = (-175.0, 250.0)
+    asked = phantom_data.asked(tiny_config(data={"clip": clip}).data)
+    case = phantom_data.cases[phantom_data.split.test[0]]
+    own, clipped = (load_case(case, data.card) for data in (phantom_data, asked))
+    low, high = clip
+    expected = 2 * (np.clip(own.volume.array, low, high) - low) / (high - low) - 1
+    np.testing.assert_allclose(clipped.image.numpy(), expected, atol=1e-5)
+    record = run_one(tiny_config(data={"clip": clip}), phantom_data, tmp_path)
+    assert record.curve != tiny_run.record.curve and record.config.data.clip == clip
+    # What predicts with the network later normalises as it was trained.
+    assert load_model(tmp_path)[1].card == asked.card != phantom_data.card
 
 
 def test_too_little_memory_is_a_record(tiny_config, phantom_data, tmp_path, monkeypatch):

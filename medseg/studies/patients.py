@@ -1,0 +1,35 @@
+"""Dice of patients: what a test or an interval counts once, though a data set has several cases of one."""
+
+from statistics import fmean
+
+from medseg.data.catalog import DATASETS
+from medseg.metrics.summary import case_means
+from medseg.records.schema import Record
+
+
+def patient_of(dataset: str, case: str) -> str:
+    """The patient a case is of; in a data set that the catalog does not know, every case is one.
+
+    >>> patient_of("ACDC", "patient007_frame12"), patient_of("Task04_Hippocampus", "hippocampus_001")
+    ('patient007', 'hippocampus_001')
+    """
+    card = DATASETS.get(dataset)
+    return card.patient_of(case) if card else case
+
+
+def unit_of(dataset: str) -> str:
+    """What a test counts once: "patient" where names of cases tell patients apart, else "case"."""
+    card = DATASETS.get(dataset)
+    return "patient" if card and card.patient else "case"
+
+
+def patient_dice(record: Record) -> dict[str, float | None]:
+    """Dice of every scored patient, as a share of 1: the mean over labels of a case, then over cases.
+
+    None where no case of a patient has a Dice.
+    """
+    found: dict[str, list[float]] = {}
+    for case, dice in case_means(record.scores()).items():
+        own = found.setdefault(patient_of(record.data.name, case), [])
+        own += [] if dice is None else [dice]
+    return {patient: fmean(dice) if dice else None for patient, dice in found.items()}
