@@ -21,6 +21,12 @@ from medseg.studies.study import Study, load, project_root
 
 NO_DATA = "no data here"
 OURS, OTHERS, PER_CASE, POOLED = "printed", "printed, other split", "measured, per case", "measured, pooled"
+# What a gain is: an arm, and the arm without it.
+GAINS = {
+    "depth, with transfer": ("transfer_depth", "transfer"),
+    "transfer, with depth": ("transfer_depth", "depth"),
+}
+SIZES = {"maps": "label maps", "voxels": "voxels", "slices": "slices"}
 # The two arms of Table 5: cell, row of the printed table, heading here.
 ARMS = (("transfer", "Ours w/o D", "one slice"), ("transfer_depth", "Ours", "five slices"))
 
@@ -79,6 +85,46 @@ def organ_table(study: Study, records: Sequence[Record], profile: str) -> pd.Dat
             row["all labels"] = cut(100 * m.dice)
         rows.append(row | {"seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"})
     return pd.DataFrame(rows).set_index("model")
+
+
+def structure_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+    """One row a structure, text: its size and slice variation, and what depth and transfer bring there.
+
+    The lower rows of TransSeg, Table 3. Size and variation are from book/_data/structures.csv, which
+    scripts/structures.py makes of all labelled cases; the gains are differences of mean Dice per case, in
+    points, over the seeds that both arms have.
+    """
+    measured = pd.read_csv(project_root() / "book" / "_data" / "structures.csv").set_index("data")
+    known_of = measured.loc[study.dataset].set_index("structure").to_dict("index")
+    runs = [r for r in answering(study, records, profile) if r.outcome.status == "done"]
+    rows = {}
+    for number, name in DATASETS[study.dataset].structures.items():
+        known = known_of[name]
+        row = {title: str(known[column]) for column, title in SIZES.items()}
+        row["Dice of neighbouring slices"] = cut(100 * known["neighbour_dice"])
+        for title, arms in GAINS.items():
+            row[title] = _gain(runs, number, *arms) or NOT_RUN
+        rows[name] = row
+    return pd.DataFrame(rows).T.rename_axis("structure")
+
+
+def _gain(runs: Sequence[Record], label: int, first: str, second: str) -> str:
+    """Points of one structure, and the number of seeds that both cells have; empty without one."""
+    a, b = (
+        {
+            r.identity.seed: d
+            for r in runs
+            if r.identity.cell == cell and (d := _of_label(r, label)) is not None
+        }
+        for cell in (first, second)
+    )
+    gains = [a[seed] - b[seed] for seed in a.keys() & b.keys()]
+    return f"{signed(100 * fmean(gains))}, seeds: {len(gains)}" if gains else ""
+
+
+def _of_label(record: Record, label: int) -> float | None:
+    (found,) = (row.mean_dice for row in summarise(record.scores()).labels if row.label == label)
+    return found
 
 
 def server_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:

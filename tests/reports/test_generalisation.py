@@ -17,6 +17,7 @@ from medseg.reports.generalisation import (
     organ_table,
     records_of,
     server_table,
+    structure_table,
 )
 from medseg.reports.papers import paper_table
 from medseg.reports.tables import NOT_RUN, cut
@@ -41,6 +42,7 @@ COLUMNS = {
 def root(tmp_path, monkeypatch):
     """A book without records and without data."""
     shutil.copytree(ROOT / "studies", tmp_path / "studies")
+    shutil.copytree(ROOT / "book" / "_data", tmp_path / "book" / "_data")
     (tmp_path / "results").mkdir()
     monkeypatch.setenv("MEDSEG_ROOT", str(tmp_path))
     monkeypatch.delenv("MEDSEG_DATA", raising=False)
@@ -117,6 +119,20 @@ def test_organs_are_the_labels_of_the_data_set(filed):
     row = table.loc["from scratch, depth"]
     assert list(row[:3]) == [cut(100 * dice) for dice in of_labels] and row["seeds"] == "1 of 3"
     assert set(table.loc["transfer and depth"][:4]) == {NOT_RUN}
+
+
+def test_a_structure_has_its_size_and_the_gains_over_common_seeds(filed):
+    study = load("transseg_main")
+    assert (structure_table(study, [], "colab")["depth, with transfer"] == NOT_RUN).all()
+    for seed, gain in ((1234, 0.02), (5678, 0.04)):
+        filed(study.name, "transfer_depth", seed, gain)
+        filed(study.name, "transfer", seed)
+    filed(study.name, "transfer_depth", 910, 0.5)
+    filed(study.name, "depth", 1234)
+    table = structure_table(study, records_of(study), "colab")
+    assert list(table.index) == ["Anterior", "Posterior"] and set(table["label maps"]) == {"260"}
+    assert set(table["depth, with transfer"]) == {"+3.00, seeds: 2"}
+    assert set(table["transfer, with depth"]) == {"+2.00, seeds: 1"}
 
 
 def test_regions_are_scored_as_the_server_does(filed):
