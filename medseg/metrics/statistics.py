@@ -38,6 +38,13 @@ class PairedDifference(BaseModel):
     wilcoxon_p: float | None
     alternative: Alternative
 
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the whole interval lies on one side of zero, else 0: not told from zero."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
+
 
 class CrossedDifference(PairedDifference):
     """Paired comparison a - b of the same cases under the same seeds (see `paired_over_seeds`).

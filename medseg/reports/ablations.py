@@ -20,7 +20,8 @@ from medseg.reports.paired import paired, paired_table
 from medseg.studies.study import Study
 
 REFERENCE = "chosen"
-COLUMNS = ["paper Dice", "Dice per case", "Dice pooled", "difference", "95 % interval", "compared", "seeds"]
+DIFFERENCE = ["difference", "95 % interval", "verdict", "printed points", "as printed", "compared"]
+COLUMNS = ["paper Dice", "Dice per case", "Dice pooled", *DIFFERENCE, "seeds"]
 # Table of the study, field of the model that it changes, and what that field counts.
 SWEEPS = (("4d", "slices", "slices of the window"), ("4c", "stride", "stride between slices"))
 # A study, and the records of it.
@@ -49,11 +50,12 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
     others = [cell for cell in study.cells if cell.cell != chosen]
     differences = paired_table(study, records, profile, [(cell.cell, chosen) for cell in others])
     differences = differences.rename(columns={"points": "difference"}).set_axis([c.title for c in others])
-    differences = differences.reindex(columns=["difference", "95 % interval", "compared"], fill_value="")
-    differences.loc[study.choose([chosen])[0].title] = [REFERENCE, "", ""]
+    differences = differences.reindex(columns=DIFFERENCE, fill_value="")
+    differences.loc[study.choose([chosen])[0].title] = [REFERENCE] + [""] * (len(DIFFERENCE) - 1)
     titles = [cell.title for cell in study.cells]
     found = dice.loc[titles].join(differences).fillna("").reindex(columns=COLUMNS, fill_value="")
-    return found.rename_axis("model")
+    unprinted = [name for name in ("printed points", "as printed") if (found[name] == "").all()]
+    return found.drop(columns=unprinted).rename_axis("model")
 
 
 def sweep_figure(found: Mapping[str, Found], profile: str, chosen: str = "center") -> Figure:

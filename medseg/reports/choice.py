@@ -97,9 +97,8 @@ def within(
         if found is None:
             table.loc[title, "behind the first"] = NO_COMMON_SEED
             continue
-        apart = "no" if found.low is None or found.high is None or found.low <= 0 <= found.high else "yes"
         interval = f"{signed(found.low)} to {signed(found.high)}"
-        table.loc[title, FITS[4:7]] = [signed(found.mean), interval, apart]
+        table.loc[title, FITS[4:7]] = [signed(found.mean), interval, "yes" if found.sign else "no"]
     return table.rename_axis("model")
 
 

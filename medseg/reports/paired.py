@@ -11,6 +11,8 @@ from medseg.studies.patients import patient_dice, unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.study import Study
 
+# By the side of zero on which the interval lies.
+VERDICTS = {1: "above", 0: "not told apart", -1: "below"}
 # Dice of every patient in percent, by seed; a case where names of cases tell no patients apart.
 OfSeeds = Mapping[int, Mapping[str, float | None]]
 
@@ -22,7 +24,9 @@ def paired_table(
 
     Seeds and patients are those that both cells have. The p-values are over patients, of differences averaged
     over seeds; with one seed the interval is over patients, and its row says so. Where names of cases tell no
-    patients apart, a case is taken for one, and the row says cases.
+    patients apart, a case is taken for one, and the row says cases. Where the paper prints both cells,
+    the difference of its numbers stands beside, and whether ours has its sign: yes, no, or open where the
+    interval holds zero.
 
     Args:
         study: a study, or one table of it.
@@ -30,12 +34,13 @@ def paired_table(
         profile: budget.
         pairs: names of two cells, the second of which is subtracted.
     """
-    titles, unit = {cell.cell: cell.title for cell in study.cells}, unit_of(study.dataset)
+    cells, unit = {cell.cell: cell for cell in study.cells}, unit_of(study.dataset)
     rows = []
     for first, second in pairs:
-        row = {"difference": f"{titles[first]} minus {titles[second]}"}
+        row = {"difference": f"{cells[first].title} minus {cells[second].title}"}
         seeds, found = paired(study, records, profile, first, second)
-        rows.append(row | ({"points": NOT_RUN} if found is None else _shown(seeds, found, unit)))
+        row |= {"points": NOT_RUN} if found is None else _shown(seeds, found, unit)
+        rows.append(row | _beside_print(found, cells[first].paper_dice, cells[second].paper_dice))
     return pd.DataFrame(rows).fillna("").set_index("difference")
 
 
@@ -71,6 +76,7 @@ def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[st
     return {
         "points": signed(found.mean),
         "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
+        "verdict": VERDICTS[found.sign],
         "over": found.over.replace("case", unit),
         "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
         "seeds": str(found.n_seeds),
@@ -78,6 +84,24 @@ def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[st
         "t-test p": _p(found.t_p),
         "Wilcoxon p": _p(found.wilcoxon_p),
     }
+
+
+def _beside_print(
+    found: CrossedDifference | None, first: float | None, second: float | None
+) -> dict[str, str]:
+    """The printed difference, and whether ours has its sign; nothing where the paper does not print both."""
+    if first is None or second is None:
+        return {}
+    printed = round(first - second, 2)
+    return {"printed points": signed(printed), "as printed": _agreement(found, printed)}
+
+
+def _agreement(found: CrossedDifference | None, printed: float) -> str:
+    if found is None:
+        return ""
+    if not found.sign:
+        return "open"
+    return "yes" if found.sign * printed > 0 else "no"
 
 
 def _p(value: float | None) -> str:

@@ -184,3 +184,12 @@ def test_a_case_without_a_score_under_one_seed_is_dropped():
 def test_scores_that_are_not_crossed_are_refused(a, b):
     with pytest.raises(InputError, match="not crossed"):
         paired_over_seeds(a, b)
+
+
+@pytest.mark.parametrize(
+    ("ends", "sign"), [((0.1, 0.2), 1), ((-0.2, -0.1), -1), ((-0.1, 0.2), 0), ((0, 1), 0)]
+)
+def test_the_side_of_zero_of_an_interval(ends, sign):
+    found = paired_difference([1.0, 2.0, 4.0], [0.0, 0.0, 1.0])
+    assert found.model_copy(update={"low": ends[0], "high": ends[1]}).sign == sign
+    assert found.sign == 1 and paired_difference([1.0], [0.0]).sign == 0, "one case has no interval"

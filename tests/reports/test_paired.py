@@ -38,6 +38,23 @@ def test_seeds_that_both_have_and_the_difference_of_each(table):
     assert row.name == "transfer and depth minus transfer, one slice"
 
 
+def test_the_verdict_is_the_side_of_zero_and_stands_beside_the_print(table):
+    up = table(("transfer_depth", 910, 0.01), ("transfer", 910, 0.0))
+    down = table(("transfer_depth", 910, 0.0), ("transfer", 910, 0.01))
+    even = table(("transfer_depth", 910, 0.0), ("transfer", 910, 0.0))
+    found = [(row["verdict"], row["printed points"], row["as printed"]) for row in (up, down, even)]
+    # TransSeg, Table 5, Hippocampus: 86.83 and 86.24.
+    printed = "+0.59"
+    assert found == [("above", printed, "yes"), ("below", printed, "no"), ("not told apart", printed, "open")]
+    assert (table()["printed points"], table()["as printed"]) == (printed, "")
+
+
+def test_what_is_not_printed_is_left_out(tiny_run, study):
+    records = [as_result(tiny_run.record, study, cell, 910) for cell in ("depth", "neither")]
+    found = paired_table(study, records, "colab", [("depth", "neither")])
+    assert "printed points" not in found and found["verdict"].iloc[0] == "not told apart"
+
+
 def test_one_seed_is_said(table):
     row = table(("transfer_depth", 910, 0.01), ("transfer", 910, 0.0))
     assert (row["over"], row["seeds"], row["seed: points"]) == ("cases", "1", "910: +1.00")
