@@ -77,7 +77,18 @@ class TimmEncoder(Encoder):
         self.slices_in_batch = 1
 
     def forward(self, windows: Windows) -> list[FeatureMap]:
-        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) at the taps."""
+        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) at the taps.
+
+        Raises:
+            InputError: windows of other channels or slices; folded, an exchange of the two would pass.
+        """
+        if windows.shape[1:3] != (self.in_channels, self.slices):
+            raise InputError(
+                f"windows do not fit {self.architecture}",
+                expected=f"(batch, {self.in_channels} channels, {self.slices} slices, height, width)",
+                got=f"shape {tuple(windows.shape)}",
+                do="put the axes in this order, or build the encoder for these numbers",
+            )
         folded = windows.flatten(CHANNEL, DEPTH)
         return self.trunk.forward_intermediates(
             folded, indices=list(self.taps), norm=False, output_fmt="NCHW", intermediates_only=True

@@ -189,6 +189,15 @@ def test_what_it_cannot_be_is_refused(changes, words):
     assert caught.value.expected and caught.value.got and caught.value.do
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (1, 4), (2, 5)])
+def test_windows_of_other_axes_are_refused(small, shape):
+    encoder = TimmEncoder(TINY, 1, 5, PX, (3,))
+    assert encoder(torch.zeros(1, 1, 5, PX, PX))[0].shape[0] == 1
+    with pytest.raises(InputError, match="windows do not fit") as caught:
+        encoder(torch.zeros(1, *shape, PX, PX))
+    assert "1 channels, 5 slices" in caught.value.expected
+
+
 def test_a_network_without_intermediate_maps_is_refused(monkeypatch):
     monkeypatch.setattr(timm, "create_model", lambda name, **options: torch.nn.Linear(1, 1))
     with pytest.raises(InputError, match="intermediate maps"):

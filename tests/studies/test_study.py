@@ -4,6 +4,7 @@ import pytest
 
 from medseg.config import PROFILES, merged, resolve
 from medseg.errors import InputError
+from medseg.segmenter import measure_size
 from medseg.studies.study import ROOT, group, load, names, project_root
 
 STUDIES = names(ROOT)
@@ -74,6 +75,15 @@ def test_numbers_of_the_paper():
     printed = {cell.cell: cell.paper_dice for cell in study.cells if cell.paper_dice is not None}
     assert printed == {"transfer_depth": 86.83, "transfer": 86.24}
     assert [reference.paper_dice for reference in study.references] == [88.91]
+
+
+@pytest.mark.parametrize("cell", ["swin", "video_swin", "mobile_sam", "beit"])
+def test_stages_fit_the_pixels_of_the_full_recipe(cell):
+    study = load("transseg_ablations", ROOT)
+    (chosen,) = study.choose([cell])
+    config = study.config(chosen, 1234, "full")
+    # A network that the pixels do not fit is refused.
+    assert measure_size(config.model).input_shape[-1] == config.model.image_px >= 240
 
 
 def test_unknown_study():
