@@ -222,7 +222,6 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         split_sizes=(140, 20, 40),
         patient=r"patient\d{3}",
     ),
-    # A folder named BCV in the Decathlon's layout: the publisher's own archive has another one.
     "BCV": DatasetCard(
         name="BCV",
         title="Abdominal CT, 13 organs (BCV)",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.data.acdc import is_acdc, read_acdc
+from medseg.data.bcv import is_bcv, read_bcv
 from medseg.data.brats import is_brats, read_brats
 from medseg.data.catalog import Case, DatasetCard
 from medseg.data.kits import is_kits, read_kits
@@ -26,6 +27,9 @@ LAYOUTS: dict[str, Layout] = {
     "ACDC": Layout("folders patient001, patient002, ..., there or below training", is_acdc, read_acdc),
     "BraTS": Layout(
         "folders BraTS19_..., in HGG and LGG, or BraTS20_Training_001, ...", is_brats, read_brats
+    ),
+    "BCV": Layout(
+        "img/img0001.nii.gz and label/label0001.nii.gz, there or below RawData/Training", is_bcv, read_bcv
     ),
     "KiTS": Layout("folders case_00000, case_00001, ..., there or below data", is_kits, read_kits),
 }
