@@ -2,7 +2,8 @@
 
 Source: TransSeg (Zhang et al. 2022), section 3.2, for center, average and random. A kernel is (out, in,
 height, width); the result has a depth axis in front of height: (out, in, depth, height, width). What each
-rule keeps of the 2D response is stated by the laws in tests/inflation/test_rules.py.
+rule keeps of the 2D response is stated by the laws in tests/inflation/test_rules.py. Every rule takes the
+kernel, the number of slices (at least 1), and the generator that "random" draws from and the others ignore.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,10 @@ def sum_to_gray(kernel: Float[Tensor, "out rgb h w"], in_channels: int) -> Float
     """Sum over RGB, then share equally over the input channels.
 
     On an image whose channels are equal the response is that of the RGB kernel on the gray image.
+
+    Args:
+        kernel: of a first layer, any number of colours.
+        in_channels: of the images that it will see, at least 1.
     """
     gray = kernel.sum(KERNEL_IN, keepdim=True)
     return gray.expand(-1, in_channels, -1, -1) / in_channels
@@ -116,6 +121,13 @@ def lift_kernel(
     """Lift the colour kernel of a first layer to `in_channels` channels of `depth` slices.
 
     The colours are summed to gray before the rule, but for "rgb", which needs them apart.
+
+    Args:
+        kernel: of the 2D network.
+        rule: key of RULES.
+        in_channels: image channels of a slice.
+        depth: slices.
+        generator: for the rule "random"; torch's own where None.
 
     Raises:
         InputError: unknown rule, depth or channels below 1, or a rule that does not fit the depth.

@@ -1,16 +1,28 @@
 """Networks inflated in full against their 2D parents."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 import medseg.compat  # noqa: F401  isort: skip
 import timm
+from timm.models.convmixer import ConvMixer
 
 from medseg.errors import InputError
 from medseg.inflation.full import FULL_RULES, DepthConv, inflate_fully, slices_mixed
 
 DEPTH = 4
+
+
+def small_conv_mixer(num_classes):
+    """timm's own names fix the size; what they add is the card that says which layer is the first."""
+    model = ConvMixer(dim=32, depth=2, num_classes=num_classes)
+    model.pretrained_cfg = {"first_conv": "stem.0"}
+    return model
+
+
 FAMILIES = {
     "resnet": ("resnet10t", {}),
     "vgg": ("vgg11", {"mlp_ratio": 1 / 64}),
@@ -19,13 +31,15 @@ FAMILIES = {
     "gates": ("test_efficientnet", {}),
     "SAME": ("tf_mobilenetv3_small_minimal_100", {}),
     "branches": ("mobileone_s0", {}),
+    "convmixer": (small_conv_mixer, {}),
 }
 
 
 def network(family):
     name, options = FAMILIES[family]
     torch.manual_seed(0)
-    return timm.create_model(name, num_classes=0, **options).eval()
+    make = name if callable(name) else partial(timm.create_model, name)
+    return make(num_classes=0, **options).eval()
 
 
 def window(channels=1):
