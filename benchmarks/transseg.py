@@ -13,7 +13,7 @@ import torch
 from benchmarks.measure import Aim, Options, Row
 from benchmarks.official_pipeline import PRECISION, write_slices
 from benchmarks.subject import subject
-from benchmarks.training import OURS, Key, Side, compare, loader_processes
+from benchmarks.training import OURS, STRIDES, Key, Side, compare, loader_processes
 from medseg.config import resolve
 from medseg.runtime import device_kind
 
@@ -29,7 +29,9 @@ def run(options: Options) -> list[Row]:
         write_slices(cases, slices_in, slices=5)
         rows = []
         for encoder, batch in BATCHES.items():
-            warm, timed, rounds = (1, 2, 1) if options.quick else (2, 6, 2)
+            *steps, rounds = (1, 2, 1) if options.quick else (2, 6, 2)
+            # Steps that are timed together count as one.
+            warm, timed = (n * STRIDES[device_kind()] for n in steps)
             px = 48 if options.quick else 240
             model = {"encoder": encoder, "weights": None, "image_px": px, "classes": len(card.labels)}
             train = {"steps": warm + timed + 1, "batch": 2 if options.quick else batch}

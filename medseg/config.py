@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -52,8 +53,8 @@ class DataConfig(Frozen):
         fold: None for the split of the data set, or which of five folds to test on.
         train_cases: None for all training cases, or at most how many: the first of the shuffled ones, so a
             smaller number gives a part of a larger one.
-        clip: None to normalise as the card of the data set says, or the fixed window (lower, upper) that is
-            taken instead. TransSeg's table and code give MRI of the heart the window of CT.
+        clip: None to normalise as the card of the data set says; or a fixed window (lower, upper) in its
+            place; "transseg": the one of TransSeg's code for this data set, that of CT for MRI of the heart.
         least_enhancing_voxels: of BraTS alone: an enhancing tumour that is predicted with fewer voxels is
             scored as core. 0 leaves predictions as they are; Med-Tuning's code has 500.
     """
@@ -62,8 +63,14 @@ class DataConfig(Frozen):
     split_seed: int = 1234
     fold: int | None = Field(None, ge=0, le=4)
     train_cases: int | None = Field(None, ge=1)
-    clip: tuple[float, float] | None = None
+    clip: tuple[float, float] | Literal["transseg"] | None = None
     least_enhancing_voxels: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if isinstance(self.clip, tuple) and not -math.inf < self.clip[0] < self.clip[1] < math.inf:
+            raise ValueError("a window is two finite numbers, the lower one first")
+        return self
 
 
 class TuningConfig(Frozen):

@@ -16,19 +16,16 @@ from medseg.files import write_atomic
 from medseg.metrics.structures import measure_structure
 
 OUTPUT = Path(__file__).parents[1] / "book" / "_data" / "structures.csv"
-COLUMNS = ("data", "structure", "maps", "voxels", "slices", "neighbour_dice")
+COLUMNS = ("data", "structure", "maps", "voxels", "slices", "neighbour_dice", "inner_dice")
 DATA = ("Task04_Hippocampus", "ACDC")
 
 
-def rows_of(name: str) -> list[tuple[str, str, int, int, int, float | None]]:
+def rows_of(name: str) -> list[tuple[str | int | float | None, ...]]:
     """One row a structure of a data set."""
     card, cases = read_folder(find_dataset(name))
     maps = [load_case(case, card).volume.labels for case in cases]
     found = {title: measure_structure(m == value for m in maps) for value, title in card.structures.items()}
-    return [
-        (name, title, s.maps, s.voxels, s.slices, s.neighbour_dice and round(s.neighbour_dice, 6))
-        for title, s in found.items()
-    ]
+    return [(name, title, *(v and round(v, 6) for v in measured)) for title, measured in found.items()]
 
 
 def main() -> None:

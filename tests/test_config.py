@@ -113,3 +113,16 @@ def test_bad_configuration(profile, changes, got):
     with pytest.raises(InputError) as caught:
         resolve(profile, changes)
     assert got in caught.value.got and caught.value.expected and caught.value.do
+
+
+@pytest.mark.parametrize(
+    "clip", [(250.0, -175.0), (5.0, 5.0), (float("nan"), 1.0), (0.0, float("inf")), "paper"]
+)
+def test_a_window_is_two_finite_numbers_in_order(clip):
+    with pytest.raises(InputError, match="not valid"):
+        resolve("colab", {"data": {"clip": clip}})
+
+
+def test_windows_that_are_one():
+    assert resolve("colab", {"data": {"clip": (-175.0, 250.0)}}).data.clip == (-175.0, 250.0)
+    assert resolve("colab", {"data": {"clip": "transseg"}}).data.clip == "transseg"

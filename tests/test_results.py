@@ -12,6 +12,7 @@ from medseg.metrics.overlap import case_dice
 from medseg.records import store
 from medseg.records.schema import Record, run_id
 from medseg.studies import study as studies
+from medseg.studies.report import NOT_USED, SELECTION, TEST_USED
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "results").rglob("*.json"))
@@ -102,6 +103,9 @@ def wrong_protocol(record):
         found.append("steps or batch are not those of the configuration")
     if record.outcome.status == "done" and record.curve[-1][0] != train.steps:
         found.append("the curve does not reach the last step")
+    said = (SELECTION[train.selection], TEST_USED[train.selection])
+    if (record.protocol.selection, record.protocol.test_used) not in {said, (said[0], NOT_USED)}:
+        found.append("what chose the weights is not what the configuration says")
     if record.started > record.finished:
         found.append("finished before it started")
     return found

@@ -115,7 +115,9 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
     notes = ["\n".join(map(_said, state.underway)) or state.reason or "" for state in states]
     if any(notes):
         table.add_column("note")
-    table.title = f"{study.title}, {study.dataset}, profile {profile}: Dice in percent, per case and pooled"
+    printed = "" if study.paper_table == "none" else f" ({study.paper_table})"
+    where = f"{study.title}{printed}, {study.dataset}, profile {profile}"
+    table.title = f"{where}: Dice in percent, per case and pooled"
     for state, note in zip(states, notes, strict=True):
         seeds = f"{len(state.seeds_done)}/{len(state.seeds_wanted)}"
         row = [state.cell, cut(state.paper_dice), state.status, seeds]

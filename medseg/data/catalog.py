@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from medseg.errors import InputError
+
 CT_WINDOW_HU = (-175.0, 250.0)  # TransSeg, Table 1: the clip of every CT data set.
 
 
@@ -36,6 +38,7 @@ class DatasetCard(BaseModel):
         split_sizes: cases for training, validation and test in the paper's split, None where none is stated.
         spacing_known: False where the files at hand lost their voxel spacing: nothing is given in mm or ml.
         regions: what is scored instead of the labels, by the number that a row of scores has; empty: labels.
+        transseg_window: the fixed window of TransSeg's code, None where it has none for this data set.
         patient: regular expression that finds a patient's name in that of a case; None: each case is one.
     """
 
@@ -56,6 +59,7 @@ class DatasetCard(BaseModel):
     split_sizes: tuple[int, int, int] | None
     spacing_known: bool = True
     regions: dict[int, Region] = {}
+    transseg_window: tuple[float, float] | None = None
     patient: str | None = None
 
     def patient_of(self, case: str) -> str:
@@ -71,9 +75,24 @@ class DatasetCard(BaseModel):
         return {value: name for value, name in self.labels.items() if value}
 
 
-def clipped(card: DatasetCard, window: tuple[float, float] | None) -> DatasetCard:
-    """The card with a fixed window (lower, upper) in place of its own normalisation; None: as it is."""
-    return card.model_copy(update={"normalise": "window", "window": window}) if window else card
+def clipped(card: DatasetCard, window: tuple[float, float] | Literal["transseg"] | None) -> DatasetCard:
+    """The card with a fixed window (see medseg.config.DataConfig) in place of its normalisation, if any.
+
+    Raises:
+        InputError: TransSeg's code has no window for the data set.
+    """
+    if window is None:
+        return card
+    if window == "transseg":
+        window = card.transseg_window
+    if window is None:
+        raise InputError(
+            f"TransSeg's code has no window for {card.name}",
+            expected=" | ".join(name for name, known in DATASETS.items() if known.transseg_window),
+            got=card.name,
+            do="give data.clip two numbers",
+        )
+    return card.model_copy(update={"normalise": "window", "window": window})
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,7 @@ _PHANTOM = DatasetCard(
     normalise="percentile",
     window=None,
     split_sizes=None,
+    transseg_window=CT_WINDOW_HU,  # it stands in for all sets at smoke
 )
 
 
@@ -113,6 +133,7 @@ def _decathlon(
     structures: tuple[str, ...],
     channels: tuple[str, ...] = ("CT",),
     md5: str | None = None,
+    transseg_window: tuple[float, float] = CT_WINDOW_HU,
 ) -> DatasetCard:
     """A Decathlon task: channels and labels as its dataset.json names them, sizes as in TransSeg, Table 1.
 
@@ -133,6 +154,7 @@ def _decathlon(
         normalise="window" if is_ct else "percentile",
         window=CT_WINDOW_HU if is_ct else None,
         split_sizes=split_sizes,
+        transseg_window=transseg_window,
     )
 
 
@@ -143,8 +165,11 @@ _DECATHLON = (
         (387, 72, 25),
         ("edema", "non-enhancing tumor", "enhancing tumour"),
         ("FLAIR", "T1w", "t1gd", "T2w"),
+        transseg_window=(-1e6, 1e6),
     ),
-    _decathlon("Task02_Heart", "Heart", (16, 3, 1), ("left atrium",), ("MRI",)),
+    _decathlon(
+        "Task02_Heart", "Heart", (16, 3, 1), ("left atrium",), ("MRI",), transseg_window=(601.0, 1511.0)
+    ),
     _decathlon("Task03_Liver", "Liver", (104, 20, 7), ("liver", "cancer")),
     _decathlon(
         "Task04_Hippocampus",
@@ -153,8 +178,11 @@ _DECATHLON = (
         ("Anterior", "Posterior"),
         ("MRI",),
         md5="9d24dba78a72977dbd1d2e110310f31b",
+        transseg_window=(29.0, 205431.0),
     ),
-    _decathlon("Task05_Prostate", "Prostate", (25, 5, 2), ("PZ", "TZ"), ("T2", "ADC")),
+    _decathlon(
+        "Task05_Prostate", "Prostate", (25, 5, 2), ("PZ", "TZ"), ("T2", "ADC"), transseg_window=(0.0, 2152.0)
+    ),
     _decathlon("Task06_Lung", "Lung", (50, 9, 4), ("cancer",)),
     _decathlon("Task07_Pancreas", "Pancreas", (224, 42, 15), ("pancreas", "cancer")),
     _decathlon("Task08_HepaticVessel", "Hepatic vessel", (242, 45, 16), ("Vessel", "Tumour")),
@@ -220,6 +248,7 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         window=None,
         # 70, 10 and 20 patients with two frames each.
         split_sizes=(140, 20, 40),
+        transseg_window=CT_WINDOW_HU,
         patient=r"patient\d{3}",
     ),
     "BCV": DatasetCard(
@@ -237,6 +266,7 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         window=CT_WINDOW_HU,
         # The paper's 12 validation cases are also those that it reports.
         split_sizes=(18, 12, 0),
+        transseg_window=CT_WINDOW_HU,
     ),
     "BraTS2019": _BRATS,
     "BraTS2020": _BRATS.model_copy(

@@ -148,8 +148,9 @@ def augmented(
 ) -> tuple[Tensor, Tensor]:
     """One training window: image (C, D, H, W) and label (1, D', H, W) at the network's size.
 
-    Depth may be reversed; it is zoomed only where the configuration asks for what the official code does.
-    Else the centre slice stays the centre slice.
+    Depth may be reversed, but for an even window with one labelled slice: it has no middle to turn about.
+    It is zoomed only where the configuration asks for what the official code does. Else the centre slice
+    stays the centre slice.
     """
     plane, reverse, offset = draw_plane(augment, generator)
     if augment.depth_zoom:
@@ -158,4 +159,5 @@ def augmented(
         label = zoom_depth(label, plane.zoom, place, nearest=True)
     image = resample(image, plane, size_px) + offset
     label = resample(label, plane, size_px, nearest=True)
-    return (image.flip(1), label.flip(1)) if reverse else (image, label)
+    has_middle = image.shape[1] == label.shape[1] or image.shape[1] % 2 == 1
+    return (image.flip(1), label.flip(1)) if reverse and has_middle else (image, label)

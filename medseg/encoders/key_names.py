@@ -43,6 +43,12 @@ KEY_TABLES: dict[str, KeyTable] = {
 SHARED_TABLE = f"rel_pos_bias.{BIAS_TABLE}"
 
 
+def table_of(names: Iterable[str], keys: str) -> KeyTable:
+    """The table for a file: patch merging of a Swin that lies where timm has it is not shifted once more."""
+    moved = keys == "swin" and not any(key.startswith("layers.0.downsample.") for key in names)
+    return tuple(row for row in KEY_TABLES[keys] if not (moved and "downsample" in row[0]))
+
+
 def renamed(state: dict[str, Tensor], table: KeyTable) -> tuple[dict[str, Tensor], set[str]]:
     """The state under timm's names, and the keys that the table leaves out.
 

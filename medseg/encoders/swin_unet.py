@@ -20,7 +20,7 @@ from medseg.encoders.contract import Encoder
 from medseg.encoders.sites import Site
 from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
-from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows
+from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows, require_window
 
 NAME = "swin_unet_tiny"
 PUBLISHED = "swin_tiny_patch4_window7_224"
@@ -63,7 +63,12 @@ class SwinUnetEncoder(Encoder):
         trunk.norm = nn.LayerNorm(trunk.num_features)
 
     def forward(self, windows: Windows) -> list[FeatureMap]:
-        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) of strides 4, 8, 16 and 32."""
+        """Feature maps (B, channels[i], H / strides[i], W / strides[i]) of strides 4, 8, 16 and 32.
+
+        Raises:
+            InputError: windows of other channels or slices.
+        """
+        require_window(windows, self.plane.in_channels, self.plane.slices, PUBLISHED)
         trunk: Any = self.plane.trunk
         tokens = trunk.patch_embed(windows.flatten(CHANNEL, DEPTH))
         skips = []

@@ -19,12 +19,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medseg.encoders import mobile_sam
 from medseg.encoders.checkpoints import STAND_IN, LoadReport, read_weights, stand_in_state
 from medseg.encoders.contract import Encoder
-from medseg.encoders.key_names import KEY_TABLES, renamed, shared_table_in_every_block
+from medseg.encoders.key_names import renamed, shared_table_in_every_block, table_of
 from medseg.encoders.relative_bias import BIAS_TABLE, resized_table
 from medseg.encoders.sites import Layout, Planes, Sequences, Site
 from medseg.errors import InputError
 from medseg.inflation.inflate import POSITIONS, inflate_state
-from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows
+from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows, require_window
 
 
 class TimmEncoder(Encoder):
@@ -80,15 +80,9 @@ class TimmEncoder(Encoder):
         """Feature maps (B, channels[i], H / strides[i], W / strides[i]) at the taps.
 
         Raises:
-            InputError: windows of other channels or slices; folded, an exchange of the two would pass.
+            InputError: windows of other channels or slices.
         """
-        if windows.shape[1:3] != (self.in_channels, self.slices):
-            raise InputError(
-                f"windows do not fit {self.architecture}",
-                expected=f"(batch, {self.in_channels} channels, {self.slices} slices, height, width)",
-                got=f"shape {tuple(windows.shape)}",
-                do="put the axes in this order, or build the encoder for these numbers",
-            )
+        require_window(windows, self.in_channels, self.slices, self.architecture)
         folded = windows.flatten(CHANNEL, DEPTH)
         return self.trunk.forward_intermediates(
             folded, indices=list(self.taps), norm=False, output_fmt="NCHW", intermediates_only=True
@@ -115,7 +109,7 @@ class TimmEncoder(Encoder):
         else:
             state, card = read_weights(weights)
             sha256 = card.sha256
-            state, more = renamed(state, KEY_TABLES[card.keys])
+            state, more = renamed(state, table_of(state, card.keys))
             state = shared_table_in_every_block(state, target)
             left_out |= more
         lifted, report = inflate_state(

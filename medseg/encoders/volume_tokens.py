@@ -25,7 +25,7 @@ from medseg.encoders.contract import Encoder
 from medseg.encoders.sites import Site, SliceSequences
 from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
-from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows
+from medseg.shapes import CHANNEL, DEPTH, FeatureMap, Windows, require_window
 
 # Axes of the token volume (B, depth, height, width, C) that a block attends over, in the order of the blocks.
 PLANES = ((2, 3), (1, 3), (1, 2))
@@ -72,7 +72,12 @@ class VolumeTokens(Encoder):
             self.depth_embed = nn.Parameter(torch.zeros(1, slices, 1, self.channels[0]))
 
     def forward(self, windows: Windows) -> list[FeatureMap]:
-        """Feature maps (B, C, H / patch, W / patch) of the centre slice at the taps."""
+        """Feature maps (B, C, H / patch, W / patch) of the centre slice at the taps.
+
+        Raises:
+            InputError: windows of other channels or slices.
+        """
+        require_window(windows, self.plane.in_channels, self.slices, self.plane.architecture)
         trunk: Any = self.plane.trunk
         batch = windows.shape[0]
         tokens = trunk.patch_embed(windows.transpose(CHANNEL, DEPTH).flatten(0, 1))

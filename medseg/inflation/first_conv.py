@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from medseg.errors import InputError
 from medseg.inflation.rules import COLOURS, lift_kernel
-from medseg.shapes import CHANNEL, DEPTH, Windows
+from medseg.shapes import CHANNEL, DEPTH, Windows, require_window
 
 STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
 # First layers that are no convolution but an affine map of patches, with the edge of the patch.
@@ -62,13 +62,7 @@ class Lifted(nn.Module):
         Raises:
             InputError: the window has another number of channels or slices.
         """
-        if windows.shape[CHANNEL : DEPTH + 1] != (self.in_channels, self.depth):
-            raise InputError(
-                "the window does not fit the lifted network",
-                expected=f"B C D H W with C = {self.in_channels}, D = {self.depth}",
-                got=str(tuple(windows.shape)),
-                do="cut such windows, or lift with other numbers",
-            )
+        require_window(windows, self.in_channels, self.depth, "the lifted network")
         return self.trunk(windows.flatten(CHANNEL, DEPTH))
 
 

@@ -4,6 +4,7 @@ Only raw per-case counts and distances are kept; means, intervals and ranks are 
 built. Undefined values are null. There is no host name, user or path in a record.
 """
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from medseg.config import Frozen, RunConfig, digest_of
@@ -145,6 +146,14 @@ class Record(Frozen):
         """Per-case scores of the named parts (all parts when none is named)."""
         rows = [row for part in (parts or tuple(self.per_case)) for row in self.per_case.get(part, ())]
         return [CaseScore.model_validate(dict(zip(self.columns, row, strict=True))) for row in rows]
+
+    def of_labels(self, labels: Collection[int]) -> "Record":
+        """The record with the scores of some of the labels."""
+        place = self.columns.index("label")
+        per_case = {
+            part: tuple(r for r in rows if r[place] in labels) for part, rows in self.per_case.items()
+        }
+        return self.model_copy(update={"per_case": per_case})
 
     def substance(self) -> dict[str, Any]:
         """What two runs of the same thing on one machine must agree in: all but time, cost and code state."""

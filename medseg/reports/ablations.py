@@ -16,12 +16,12 @@ from medseg.errors import InputError
 from medseg.metrics.summary import case_means
 from medseg.records.schema import Part, Record
 from medseg.reports import tables
-from medseg.reports.paired import paired, paired_table
+from medseg.reports.paired import SIDE, SIGN, paired, paired_table
 from medseg.studies.study import Study
 
 REFERENCE = "chosen"
-DIFFERENCE = ["difference", "95 % interval", "verdict", "printed points", "as printed", "compared"]
-COLUMNS = ["paper Dice", "Dice per case", "Dice pooled", *DIFFERENCE, "seeds"]
+DIFFERENCE = ["difference", "95 % interval", SIDE, "paper's difference", SIGN, "counted"]
+COLUMNS = ["Dice per case", "Dice pooled", "paper Dice", *DIFFERENCE, "seeds"]
 # Table of the study, field of the model that it changes, and what that field counts.
 SWEEPS = (("4d", "slices", "slices of the window"), ("4c", "stride", "stride between slices"))
 # A study, and the records of it.
@@ -39,7 +39,7 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
 
     Returns:
         Text, indexed by the title of the cell. The difference and its interval are in points; the interval is
-        over patients, and over seeds where both cells have several; `compared` counts them, or cases where
+        over patients, and over seeds where both cells have several; `counted` counts them, or cases where
         names of cases tell no patients apart.
 
     Raises:
@@ -54,7 +54,7 @@ def ablation_table(study: Study, records: Sequence[Record], profile: str, chosen
     differences.loc[study.choose([chosen])[0].title] = [REFERENCE] + [""] * (len(DIFFERENCE) - 1)
     titles = [cell.title for cell in study.cells]
     found = dice.loc[titles].join(differences).fillna("").reindex(columns=COLUMNS, fill_value="")
-    unprinted = [name for name in ("printed points", "as printed") if (found[name] == "").all()]
+    unprinted = [name for name in ("paper's difference", SIGN) if (found[name] == "").all()]
     return found.drop(columns=unprinted).rename_axis("model")
 
 

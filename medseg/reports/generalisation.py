@@ -15,6 +15,7 @@ from medseg.records.schema import Record
 from medseg.reports.papers import paper_table
 from medseg.reports.tables import NOT_RUN, cut, signed
 from medseg.studies.obstacle import lacks_data
+from medseg.studies.patients import patient_of, unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.status import states
 from medseg.studies.study import Study, load, project_root
@@ -27,6 +28,7 @@ GAINS = {
     "transfer, with depth": ("transfer_depth", "depth"),
 }
 SIZES = {"maps": "label maps", "voxels": "voxels", "slices": "slices"}
+OVERLAPS = {"neighbour_dice": "Dice of neighbours", "inner_dice": "Dice of neighbours, no ends"}
 # The two arms of Table 5: cell, row of the printed table, heading here.
 ARMS = (("transfer", "Ours w/o D", "one slice"), ("transfer_depth", "Ours", "five slices"))
 
@@ -101,7 +103,7 @@ def structure_table(study: Study, records: Sequence[Record], profile: str) -> pd
     for number, name in DATASETS[study.dataset].structures.items():
         known = known_of[name]
         row = {title: str(known[column]) for column, title in SIZES.items()}
-        row["Dice of neighbouring slices"] = cut(100 * known["neighbour_dice"])
+        row |= {title: cut(100 * known[column]) for column, title in OVERLAPS.items()}
         for title, arms in GAINS.items():
             row[title] = _gain(runs, number, *arms) or NOT_RUN
         rows[name] = row
@@ -149,7 +151,8 @@ def server_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
 def beside_print_table(studies: Sequence[Study], profile: str) -> pd.DataFrame:
     """One row a study: the arm that is best on validation cases, its Dice on test cases, printed numbers.
 
-    The study's first reference is nnU-Net. Dice per case stands beside it, pooled Dice beside TransSeg.
+    The study's first reference is nnU-Net. Dice per case stands beside it, pooled Dice beside TransSeg's
+    own network, with five slices, whichever arm is best here.
     """
     return pd.DataFrame([_best(study, profile) for study in studies]).fillna("").set_index("data set")
 
@@ -161,10 +164,17 @@ def _best(study: Study, profile: str) -> dict[str, str]:
     runs = [r for r in kept if r.identity.cell == best and r.outcome.status == "done"]
     tests = [summarise(run.scores("test")) for run in runs]
     row = {"data set": study.dataset, "best arm": study.choose([best])[0].title if best else NOT_RUN}
-    row |= {"seeds": str(len(runs)), "test cases": str(tests[0].n_cases) if tests else ""}
+    row |= {"seeds": str(len(runs)), "test cases": _counted(runs[0]) if runs else ""}
     nnunet, ours = study.references[0].paper_dice, study.choose(["transfer_depth"])[0].paper_dice
     row |= _beside("per case", [test.mean_dice for test in tests], "nnU-Net", nnunet)
-    return row | _beside("pooled", [test.mean_pooled_dice for test in tests], "TransSeg", ours)
+    return row | _beside("pooled", [test.mean_pooled_dice for test in tests], "TransSeg, five slices,", ours)
+
+
+def _counted(record: Record) -> str:
+    """Number of test cases, and of their patients where the names tell them apart."""
+    cases, dataset = record.data.test, record.data.name
+    patients = {patient_of(dataset, case) for case in cases}
+    return f"{len(cases)}" + (f" of {len(patients)} patients" if unit_of(dataset) == "patient" else "")
 
 
 def _beside(kind: str, found: Sequence[float | None], who: str, printed: float | None) -> dict[str, str]:

@@ -5,25 +5,30 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from medseg.metrics.statistics import CrossedDifference, paired_over_seeds
-from medseg.records.schema import Record
+from medseg.records.schema import Part, Record
 from medseg.reports.tables import NOT_RUN, signed
 from medseg.studies.patients import patient_dice, unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.study import Study
 
-# By the side of zero on which the interval lies.
-VERDICTS = {1: "above", 0: "not told apart", -1: "below"}
+# Where the interval lies.
+SIDES = {1: "above", 0: "holds zero", -1: "below"}
+SIDE, SIGN = "side of zero", "same sign as paper"
 # Dice of every patient in percent, by seed; a case where names of cases tell no patients apart.
 OfSeeds = Mapping[int, Mapping[str, float | None]]
 
 
 def paired_table(
-    study: Study, records: Sequence[Record], profile: str, pairs: Sequence[tuple[str, str]]
+    study: Study,
+    records: Sequence[Record],
+    profile: str,
+    pairs: Sequence[tuple[str, str]],
+    parts: Sequence[Part] = (),
 ) -> pd.DataFrame:
     """Differences of two cells in points of Dice, with an interval over patients and seeds.
 
-    Seeds and patients are those that both cells have. The p-values are over patients, of differences averaged
-    over seeds; with one seed the interval is over patients, and its row says so. Where names of cases tell no
+    Seeds and patients are those that both cells have. Interval and t-test are over what the row says: with
+    one seed that is patients alone, and the side of zero is that of this seed. Where names of cases tell no
     patients apart, a case is taken for one, and the row says cases. Where the paper prints both cells,
     the difference of its numbers stands beside, and whether ours has its sign: yes, no, or open where the
     interval holds zero.
@@ -33,23 +38,47 @@ def paired_table(
         records: what was found.
         profile: budget.
         pairs: names of two cells, the second of which is subtracted.
+        parts: of the split that are compared, all where none is named.
     """
     cells, unit = {cell.cell: cell for cell in study.cells}, unit_of(study.dataset)
     rows = []
     for first, second in pairs:
         row = {"difference": f"{cells[first].title} minus {cells[second].title}"}
-        seeds, found = paired(study, records, profile, first, second)
+        seeds, found = paired(study, records, profile, first, second, parts)
         row |= {"points": NOT_RUN} if found is None else _shown(seeds, found, unit)
         rows.append(row | _beside_print(found, cells[first].paper_dice, cells[second].paper_dice))
     return pd.DataFrame(rows).fillna("").set_index("difference")
 
 
+def readings(table: pd.DataFrame, by: str = SIDE) -> str:
+    """What tables of differences say, as a Markdown list: an item a value of one column, with its rows.
+
+    Args:
+        table: of `paired_table`, or several of them joined with the name of the data set in front.
+        by: SIDE, or SIGN where the paper prints the differences.
+    """
+    if by not in table:
+        return f"- Nothing was compared: {NOT_RUN}."
+    kept = table[(table["points"] != NOT_RUN) & (table[by] != "")]
+    lines = [f"- **{by}: {value}.** {'; '.join(_said(rows))}." for value, rows in kept.groupby(by)]
+    return "\n".join(lines) or f"- Nothing was compared: {NOT_RUN}."
+
+
+def _said(rows: pd.DataFrame) -> list[str]:
+    """Each row in words: data set, difference, points and number of seeds."""
+    titles = (name if isinstance(name, str) else ", ".join(name) for name in rows.index)
+    return [
+        f"{title} {points} ({seeds} {'seed' if seeds == '1' else 'seeds'})"
+        for title, points, seeds in zip(titles, rows["points"], rows["seeds"], strict=True)
+    ]
+
+
 def paired(
-    study: Study, records: Sequence[Record], profile: str, first: str, second: str
+    study: Study, records: Sequence[Record], profile: str, first: str, second: str, parts: Sequence[Part] = ()
 ) -> tuple[list[int], CrossedDifference | None]:
     """The seeds that two cells of a study have, and the difference of their Dice in points."""
     kept = answering(study, records, profile)
-    return compared(_of_seeds(kept, first), _of_seeds(kept, second), study.seeds)
+    return compared(_of_seeds(kept, first, parts), _of_seeds(kept, second, parts), study.seeds)
 
 
 def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], CrossedDifference | None]:
@@ -62,10 +91,12 @@ def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], C
     return seeds, paired_over_seeds(first, second)
 
 
-def _of_seeds(records: Sequence[Record], cell: str) -> dict[int, dict[str, float | None]]:
+def _of_seeds(
+    records: Sequence[Record], cell: str, parts: Sequence[Part]
+) -> dict[int, dict[str, float | None]]:
     return {
         r.identity.seed: {
-            patient: None if dice is None else 100 * dice for patient, dice in patient_dice(r).items()
+            patient: None if dice is None else 100 * dice for patient, dice in patient_dice(r, *parts).items()
         }
         for r in records
         if r.identity.cell == cell and r.outcome.status == "done"
@@ -76,11 +107,11 @@ def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[st
     return {
         "points": signed(found.mean),
         "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
-        "verdict": VERDICTS[found.sign],
+        SIDE: _at(found, SIDES[found.sign]),
         "over": found.over.replace("case", unit),
         "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
         "seeds": str(found.n_seeds),
-        "compared": f"{found.n} {unit}s",
+        "counted": f"{found.n} {unit}s",
         "t-test p": _p(found.t_p),
         "Wilcoxon p": _p(found.wilcoxon_p),
     }
@@ -93,7 +124,7 @@ def _beside_print(
     if first is None or second is None:
         return {}
     printed = round(first - second, 2)
-    return {"printed points": signed(printed), "as printed": _agreement(found, printed)}
+    return {"paper's difference": signed(printed), SIGN: _agreement(found, printed)}
 
 
 def _agreement(found: CrossedDifference | None, printed: float) -> str:
@@ -101,7 +132,12 @@ def _agreement(found: CrossedDifference | None, printed: float) -> str:
         return ""
     if not found.sign:
         return "open"
-    return "yes" if found.sign * printed > 0 else "no"
+    return _at(found, "yes" if found.sign * printed > 0 else "no")
+
+
+def _at(found: CrossedDifference, said: str) -> str:
+    """What one seed says is said of one seed."""
+    return said if found.n_seeds > 1 else f"{said}, one seed"
 
 
 def _p(value: float | None) -> str:

@@ -97,9 +97,9 @@ def network_table(part: Study, profile: str) -> pd.DataFrame:
         size = measure_size(model)
         rows[title] = {
             "encoder": model.encoder,
-            "M parameters": size.parameters_per_part["encoder"] / 1e6,
-            "GFLOPs": size.flops_per_part["encoder"] / 1e9,
-            "network of the random start": "yes" if _shapes(model) == _shapes(scratch) else "another",
+            "encoder, M parameters": size.parameters_per_part["encoder"] / 1e6,
+            "encoder, GFLOPs a window": size.flops_per_part["encoder"] / 1e9,
+            "same network as the random start": "yes" if _shapes(model) == _shapes(scratch) else "no",
         }
     return pd.DataFrame(rows).T.infer_objects().round(2)
 

@@ -19,7 +19,13 @@ def lacks_weights(config: RunConfig) -> str | None:
         return None
     if folder is not None and not (Path(folder) / card.file).is_file():
         return f"weights not at hand: {card.file}"
-    return None if stated_sha256(config.model.weights) else f"no sha256 stated: {card.file}"
+    if stated_sha256(config.model.weights):
+        return None
+    return (
+        f"no sha256 stated: {card.file}"
+        if folder
+        else f"weights not at hand, and no sha256 stated: {card.file}"
+    )
 
 
 def lacks_data(config: RunConfig) -> str | None:

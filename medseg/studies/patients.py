@@ -4,7 +4,7 @@ from statistics import fmean
 
 from medseg.data.catalog import DATASETS
 from medseg.metrics.summary import case_means
-from medseg.records.schema import Record
+from medseg.records.schema import Part, Record
 
 
 def patient_of(dataset: str, case: str) -> str:
@@ -23,13 +23,13 @@ def unit_of(dataset: str) -> str:
     return "patient" if card and card.patient else "case"
 
 
-def patient_dice(record: Record) -> dict[str, float | None]:
+def patient_dice(record: Record, *parts: Part) -> dict[str, float | None]:
     """Dice of every scored patient, as a share of 1: the mean over labels of a case, then over cases.
 
-    None where no case of a patient has a Dice.
+    None where no case of a patient has a Dice. All parts where none is named.
     """
     found: dict[str, list[float]] = {}
-    for case, dice in case_means(record.scores()).items():
+    for case, dice in case_means(record.scores(*parts)).items():
         own = found.setdefault(patient_of(record.data.name, case), [])
         own += [] if dice is None else [dice]
     return {patient: fmean(dice) if dice else None for patient, dice in found.items()}

@@ -58,7 +58,7 @@ def missing(
 def answering(
     study: Study, records: Iterable[Record], profile: str, card: DatasetCard | None = None
 ) -> list[Record]:
-    """The records of what the study asks now, in the order given.
+    """The records of what the study asks now, in the order given, with the scores of its labels.
 
     Args:
         study: the study.
@@ -75,7 +75,8 @@ def answering(
             return False
         return fitted_to(study.config(cell, seed, profile), card).digest() == record.config.digest()
 
-    return [record for record in store.of_profile(records, profile) if answers(record)]
+    kept = [record for record in store.of_profile(records, profile) if answers(record)]
+    return [record.of_labels(study.labels) for record in kept] if study.labels else kept
 
 
 def startable(study: Study, tasks: Iterable[Task], profile: str) -> list[Task]:

@@ -138,9 +138,16 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, ru
         seeds_done=seeds,
         seeds_wanted=study.seeds,
         measured=measure(done) if done else None,
-        reason=failed[0].outcome.reason if failed else None if status == "done" else lacks,
+        reason=failed[0].outcome.reason if failed else _why(status, lacks),
         underway=tuple(_underway(study, cell, profile, without, runs)) if runs else (),
     )
+
+
+def _why(status: Status, lacks: str | None) -> str | None:
+    """Why runs are missing, None where none is."""
+    if status == "done":
+        return None
+    return lacks or ("not run" if status == "missing" else None)
 
 
 def dice_by_patient(records: Sequence[Record]) -> dict[str, float]:

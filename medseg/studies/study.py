@@ -69,6 +69,7 @@ class Study(Frozen):
         base: the study whose fields hold where this one gives none: the same cells on another data set.
         rows: of the base's cells, those that this study asks, with what the paper prints for them here;
             empty: all cells as they stand.
+        labels: what is scored in tables, where the paper prints a mean over some of the labels; empty: all.
         tables: a cell may stand in several; empty: one table of all cells.
         changes: nested changes that hold for all cells at every profile: the network they start from.
         budgets: profile to nested changes that hold for all cells: a budget of the study's own.
@@ -86,6 +87,7 @@ class Study(Frozen):
     references: tuple[Reference, ...] = ()
     base: str | None = None
     rows: tuple[Row, ...] = ()
+    labels: tuple[int, ...] = ()
     tables: tuple[TableOf, ...] = ()
 
     @model_validator(mode="after")

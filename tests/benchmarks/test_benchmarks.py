@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import training, transseg
 from benchmarks.__main__ import NAMES, report, run, table
+from benchmarks.inference import products_row
 from benchmarks.measure import Aim, Options, Row, median_seconds
+from benchmarks.training import STRIDES
 
 
 @pytest.mark.slow
@@ -56,3 +59,31 @@ def test_ways_take_turns_after_one_untimed_call_each() -> None:
     )
     assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 2), ("a", 2)]
     assert set(medians) == {"a", "b"}
+
+
+def test_a_volume_is_held_against_its_flops_at_the_rate_of_products() -> None:
+    row = products_row(seconds=3.0, flops=8 * 10**12, rate=4e12, card="a card")
+    assert (row.baseline, row.ratio, row.met) == (2.0, 1.5, True)
+
+
+@pytest.mark.parametrize("device", STRIDES)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_training_leaves_steps_to_time(
+    quick: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def compare(sides: dict[object, training.Side], rounds: int) -> dict[object, training.Measured]:
+        asked.extend((side.warm, side.config.train.steps) for side in sides.values())
+        return dict.fromkeys(sides, training.Measured(samples_per_s=1.0, peak_bytes=1))
+
+    monkeypatch.delenv("MEDSEG_DATA", raising=False)
+    for module in (training, transseg):
+        monkeypatch.setattr(module, "compare", compare)
+        monkeypatch.setattr(module, "device_kind", lambda: device)
+    monkeypatch.setattr(training, "_large", lambda *arguments: [])
+    training.run(Options(quick=quick))
+    transseg.run(Options(quick=quick))
+    stride = STRIDES[device]
+    for warm, steps in asked:
+        assert warm % stride == 0 and len([step for step in range(warm, steps) if step % stride == 0]) >= 2

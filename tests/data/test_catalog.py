@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from medseg.data.catalog import CT_WINDOW_HU, DATASETS
+from medseg.data.catalog import CT_WINDOW_HU, DATASETS, clipped
 from medseg.data.splits import MSD_CASES
+from medseg.errors import InputError
 
 TABLE_1 = Path(__file__).parents[2] / "studies" / "papers" / "transseg_t1_datasets.csv"
 
@@ -111,3 +112,12 @@ def test_cards_do_not_change_and_know_their_fields():
     with pytest.raises(ValidationError):
         type(card)(**card.model_dump(), colour="red")
     assert type(card).model_validate_json(card.model_dump_json()) == card
+
+
+def test_a_window_of_transsegs_code():
+    heart, brats = DATASETS["ACDC"], DATASETS["BraTS2020"]
+    assert clipped(heart, None) is heart and heart.normalise == "percentile"
+    assert clipped(heart, "transseg").window == CT_WINDOW_HU != clipped(heart, (0.0, 1.0)).window
+    assert clipped(DATASETS["Task04_Hippocampus"], "transseg").window == (29, 205431)
+    with pytest.raises(InputError, match="no window"):
+        clipped(brats, "transseg")

@@ -301,3 +301,15 @@ def test_a_constant_window_stays_constant_under_depth_zoom():
     window = torch.full((1, 5, 3, 3), 0.25)
     inner = zoom_depth(window, 1.7, 0.0)
     torch.testing.assert_close(inner[:, 1:-1], window[:, 1:-1])
+
+
+def test_an_even_window_with_one_labelled_slice_is_not_reversed():
+    image = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 16, 16) / 4
+    label = torch.zeros(1, 1, 16, 16)
+    turned = AugmentConfig(zoom=(1.0, 1.0), flip_p=1.0, rotate90_p=0.0, shift_p=0.0)
+    seen, _ = augmented(image, label, turned, 16, seeded(0))
+    assert seen[0, :, 0, 0].tolist() == pytest.approx([0.0, 0.25, 0.5, 0.75]), "its centre is slice 2"
+    seen, _ = augmented(image, label.expand(1, 4, 16, 16), turned, 16, seeded(0))
+    assert seen[0, :, 0, 0].tolist() == pytest.approx([0.75, 0.5, 0.25, 0.0])
+    seen, _ = augmented(image[:, :3], label, turned, 16, seeded(0))
+    assert seen[0, :, 0, 0].tolist() == pytest.approx([0.5, 0.25, 0.0])

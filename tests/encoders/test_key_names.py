@@ -9,7 +9,13 @@ import timm
 import torch
 
 from medseg.encoders import mobile_sam
-from medseg.encoders.key_names import KEY_TABLES, SHARED_TABLE, renamed, shared_table_in_every_block
+from medseg.encoders.key_names import (
+    KEY_TABLES,
+    SHARED_TABLE,
+    renamed,
+    shared_table_in_every_block,
+    table_of,
+)
 from medseg.encoders.timm_encoder import TimmEncoder
 from medseg.errors import InputError
 
@@ -40,6 +46,15 @@ def test_every_key_of_swin_in_the_official_release():
     official = foreign_names(keys, "layers")
     assert "layers.0.downsample.reduction.weight" in official
     assert named_as_timm(official, "swin", {"head.weight", "norm.bias"})
+
+
+def test_a_swin_under_timms_own_names_is_left_as_it_is():
+    with torch.device("meta"):
+        state = timm.create_model(families.SWIN).state_dict()
+    assert "layers.3.downsample.reduction.weight" in state
+    kept, left_out = renamed(state, table_of(state, "swin"))
+    assert set(kept) | left_out == set(state) and all(key.startswith(("head.", "norm.")) for key in left_out)
+    assert table_of(foreign_names(state, "layers"), "swin") == KEY_TABLES["swin"]
 
 
 def test_every_key_of_mobile_sam():

@@ -195,7 +195,7 @@ def test_windows_of_other_axes_are_refused(small, shape):
     assert encoder(torch.zeros(1, 1, 5, PX, PX))[0].shape[0] == 1
     with pytest.raises(InputError, match="windows do not fit") as caught:
         encoder(torch.zeros(1, *shape, PX, PX))
-    assert "1 channels, 5 slices" in caught.value.expected
+    assert "C = 1, D = 5" in caught.value.expected
 
 
 def test_a_network_without_intermediate_maps_is_refused(monkeypatch):

@@ -37,8 +37,16 @@ def test_maps_are_summed_and_absent_structures_counted():
     absent = np.zeros((3, 8, 16), bool)
     found = measure_structure([tube(0), absent, tube(2, depth=2)])
     assert (found.maps, found.voxels, found.slices) == (3, 6 * 16, 6)
-    assert found.neighbour_dice == pytest.approx(3.5 / 4)
-    assert measure_structure([absent]) == (1, 0, 0, None) and measure_structure([]) == (0, 0, 0, None)
+    assert found.neighbour_dice == found.inner_dice == pytest.approx(3.5 / 4)
+    assert measure_structure([absent]) == (1, 0, 0, None, None)
+    assert measure_structure([]) == (0, 0, 0, None, None)
+
+
+def test_ends_count_as_zero_or_not_at_all():
+    closed = np.concatenate([tube(0)[:1] & False, tube(0), tube(0)[:1] & False])
+    found = measure_structure([closed])
+    assert (found.neighbour_dice, found.inner_dice) == (3 / 5, 1.0)
+    assert neighbour_dice(closed[:2], ends=False) == []
 
 
 @pytest.mark.real_data

@@ -67,7 +67,7 @@ def test_differences_are_paired_to_the_chosen_cell(asked, records):
     assert list(table["difference"]) == [ablations.REFERENCE, "-1.00", tables.NOT_RUN]
     assert list(table["95 % interval"]) == ["", "-1.00 to -1.00", ""]
     assert list(table["seeds"]) == ["1 of 3", "1 of 3", "0 of 3"]
-    assert list(table["compared"]) == ["", f"{2 * CASES} cases", ""]
+    assert list(table["counted"]) == ["", f"{2 * CASES} cases", ""]
 
 
 def test_without_records_a_table_holds_the_printed_numbers(asked):

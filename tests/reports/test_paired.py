@@ -1,10 +1,11 @@
 """Two cells over cases and seeds: what both have is compared, and one seed says that it is one."""
 
+import pandas as pd
 import pytest
 from study_records import as_result
 
 from medseg.metrics.statistics import paired_difference
-from medseg.reports.paired import compared, paired_table
+from medseg.reports.paired import SIGN, compared, paired_table, readings
 from medseg.reports.tables import NOT_RUN, signed
 from medseg.studies.study import ROOT, load
 
@@ -34,7 +35,7 @@ def test_seeds_that_both_have_and_the_difference_of_each(table):
         "+3.00",
         "2",
     )
-    assert (row["95 % interval"], row["over"]) == ("+2.00 to +4.00", "cases and seeds")
+    assert (row["95 % interval"], row["over"]) == ("-9.70 to +15.70", "cases and seeds")
     assert row.name == "transfer and depth minus transfer, one slice"
 
 
@@ -42,17 +43,24 @@ def test_the_verdict_is_the_side_of_zero_and_stands_beside_the_print(table):
     up = table(("transfer_depth", 910, 0.01), ("transfer", 910, 0.0))
     down = table(("transfer_depth", 910, 0.0), ("transfer", 910, 0.01))
     even = table(("transfer_depth", 910, 0.0), ("transfer", 910, 0.0))
-    found = [(row["verdict"], row["printed points"], row["as printed"]) for row in (up, down, even)]
+    found = [
+        (row["side of zero"], row["paper's difference"], row["same sign as paper"])
+        for row in (up, down, even)
+    ]
     # TransSeg, Table 5, Hippocampus: 86.83 and 86.24.
     printed = "+0.59"
-    assert found == [("above", printed, "yes"), ("below", printed, "no"), ("not told apart", printed, "open")]
-    assert (table()["printed points"], table()["as printed"]) == (printed, "")
+    assert found == [
+        ("above, one seed", printed, "yes, one seed"),
+        ("below, one seed", printed, "no, one seed"),
+        ("holds zero, one seed", printed, "open"),
+    ]
+    assert (table()["paper's difference"], table()["same sign as paper"]) == (printed, "")
 
 
 def test_what_is_not_printed_is_left_out(tiny_run, study):
     records = [as_result(tiny_run.record, study, cell, 910) for cell in ("depth", "neither")]
     found = paired_table(study, records, "colab", [("depth", "neither")])
-    assert "printed points" not in found and found["verdict"].iloc[0] == "not told apart"
+    assert "paper's difference" not in found and found["side of zero"].iloc[0] == "holds zero, one seed"
 
 
 def test_one_seed_is_said(table):
@@ -73,3 +81,23 @@ def test_cases_are_those_of_every_seed():
     seeds, found = compared({1: a[1]}, b, (2, 1))
     plain = paired_difference([3.0, 5.0], [1.0, 2.0])
     assert seeds == [1] and signed(found.low) == signed(plain.low) and found.mean == plain.mean
+
+
+def test_readings_sort_the_rows_by_what_the_interval_says(tiny_run, study):
+    runs = [("transfer_depth", 0.02), ("transfer", 0.0), ("depth", 0.02), ("neither", 0.02)]
+    records = [as_result(tiny_run.record, study, cell, 910, plus) for cell, plus in runs]
+    pairs = [PAIR, ("depth", "neither"), ("transfer", "depth"), ("transfer", "unet3d")]
+    found = paired_table(study, records, "colab", pairs)
+    above = "transfer and depth minus transfer, one slice +2.00 (1 seed)."
+    below = "transfer, one slice minus from scratch, depth -2.00 (1 seed)."
+    even = "from scratch, depth minus from scratch, one slice +0.00 (1 seed)."
+    assert readings(found).splitlines() == [
+        f"- **side of zero: above, one seed.** {above}",
+        f"- **side of zero: below, one seed.** {below}",
+        f"- **side of zero: holds zero, one seed.** {even}",
+    ]
+    assert readings(found, SIGN) == f"- **same sign as paper: yes, one seed.** {above}"
+    both = pd.concat({"Hip": found.iloc[:1]}, names=["data"])
+    assert "Hip, transfer and depth minus" in readings(both)
+    nothing = paired_table(study, [], "colab", [PAIR])
+    assert readings(nothing) == readings(nothing, SIGN) == "- Nothing was compared: not run."

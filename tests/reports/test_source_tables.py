@@ -56,9 +56,9 @@ def test_cells_are_named_by_their_weights(part):
 def test_only_three_starts_share_a_network(part):
     few = part.model_copy(update={"cells": tuple(part.cells[:4])})
     table = sources.network_table(few, "colab")
-    same = table["network of the random start"] == "yes"
+    same = table["same network as the random start"] == "yes"
     assert set(table.index[same]) == {sources.RANDOM, "deit_tiny", "vit_tiny_augreg"}
-    assert table["M parameters"].nunique() == table.GFLOPs.nunique() == 2
+    assert table["encoder, M parameters"].nunique() == table["encoder, GFLOPs a window"].nunique() == 2
 
 
 def test_without_a_random_start_there_is_nothing_to_compare(part):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from medseg.config import DataConfig
 from medseg.data import cache
 from medseg.data.cases import load_case
+from medseg.data.catalog import CT_WINDOW_HU
 from medseg.data.splits import msd_split
 from medseg.errors import InputError, Interrupted, OutOfMemory
 from medseg.records import store
@@ -214,13 +215,14 @@ def test_choosing_on_test_cases_is_told(tiny_config, phantom_data, tmp_path, mon
 
 
 def test_a_window_takes_the_place_of_the_cards_normalisation(tiny_run, tiny_config, phantom_data, tmp_path):
-    clip = (-175.0, 250.0)
+    clip = CT_WINDOW_HU
     asked = phantom_data.asked(tiny_config(data={"clip": clip}).data)
     case = phantom_data.cases[phantom_data.split.test[0]]
     own, clipped = (load_case(case, data.card) for data in (phantom_data, asked))
     low, high = clip
     expected = 2 * (np.clip(own.volume.array, low, high) - low) / (high - low) - 1
     np.testing.assert_allclose(clipped.image.numpy(), expected, atol=1e-5)
+    assert phantom_data.asked(tiny_config(data={"clip": "transseg"}).data).card == asked.card
     record = run_one(tiny_config(data={"clip": clip}), phantom_data, tmp_path)
     assert record.curve != tiny_run.record.curve and record.config.data.clip == clip
     # What predicts with the network later normalises as it was trained.

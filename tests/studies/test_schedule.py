@@ -11,8 +11,8 @@ from medseg.records import store
 from medseg.records.schema import Outcome
 from medseg.studies import run, schedule
 from medseg.studies.fitted import fitted_to
-from medseg.studies.schedule import Task, missing, run_task
-from medseg.studies.status import states
+from medseg.studies.schedule import Task, answering, missing, run_task
+from medseg.studies.status import measure, states
 from medseg.studies.study import ROOT, load, names
 from medseg.training import checkpoint, run_folder
 
@@ -163,3 +163,17 @@ def test_asking_takes_no_torch():
     code = "import sys, medseg.studies.schedule, medseg.studies.spread; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_study_of_some_labels_shows_their_scores_alone(tiny_run):
+    study = load("transseg_main", ROOT)
+    config = fitted_to(study.config(study.choose(["transfer"])[0], 910, "colab"), DATASETS[study.dataset])
+    identity = tiny_run.record.identity.model_copy(update={"cell": "transfer", "seed": 910})
+    record = tiny_run.record.model_copy(update={"config": config, "identity": identity})
+    labels = {row.label for row in record.scores()}
+    few = study.model_copy(update={"labels": (1, 3)})
+    (found,) = answering(few, [record], "colab")
+    assert {row.label for row in found.scores()} == {1, 3} < labels
+    assert answering(study, [record], "colab") == [record]
+    assert measure([found]).dice_per_label.keys() == {1, 3}
+    assert load("transseg_bcv", ROOT).labels == (1, 2, 3, 4, 6, 7, 8, 11)
