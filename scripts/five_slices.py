@@ -38,13 +38,16 @@ def main() -> None:
     parser.add_argument("--profile", default="colab")
     given = parser.parse_args()
     asked, maps, origin = study.load(STUDY), {}, {}
+    filed = {record.identity.run_id for record in store.read_study(study.project_root() / "results", STUDY)}
     data = open_data(find_dataset(asked.dataset), split_seed=1234)
     case = load_case(data.cases[data.split.test[0]], data.card)
     for cell in asked.choose(list(ARMS)):
         folder = schedule.folder_of(asked, schedule.Task(cell, given.seed), given.profile, given.runs)
         segmenter, run = load_model(folder)
         maps[cell.title] = to_label_values(predict(segmenter, case.image, run.config.model), data.card)
-        origin[cell.title] = store.read(folder / RECORD_FILE).identity.run_id
+        origin[cell.title] = run_id = store.read(folder / RECORD_FILE).identity.run_id
+        if run_id not in filed:
+            parser.error(f"results/{STUDY} has no record of {folder}: only a filed run is shown")
     figure = comparison_figure(case.volume, maps, data.card.labels)
     with atomic_path(OUTPUT / "five_slices.png") as path:
         figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
