@@ -25,7 +25,7 @@ def read_bcv(folder: Path) -> tuple[DatasetCard, list[Case]]:
         raise InputError(
             f"{folder} is not a BCV folder",
             expected="img/img0001.nii.gz, ... and label, there or below Training or RawData/Training",
-            got="neither" if Path(folder).is_dir() else "no such folder",
+            got="not both" if Path(folder).is_dir() else "no such folder",
             do="point to the folder that holds RawData",
         )
     cases = []

@@ -6,8 +6,11 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 from medseg.errors import InputError
+
+_Name = TypeVar("_Name", int, str)
 
 # Labelled cases of the ten tasks, in the order in which the paper's one generator shuffles them.
 MSD_CASES = {
@@ -141,9 +144,7 @@ def acdc_split(case_ids: Sequence[str], seed: int = 1234) -> Split:
             got=f"{len(case_ids)} cases, {len(test)} test patients and {len(rest)} others",
             do="add patients, or remove the repeats",
         )
-    random.Random(seed).shuffle(rest)
-    cut = len(rest) - max(1, len(rest) // VALIDATION_SHARE)
-    parts = (rest[:cut], rest[cut:], test)
+    parts = (*_drawn(rest, seed), test)
     return Split(*(tuple(frame for patient in part for frame in frames[patient]) for part in parts))
 
 
@@ -170,9 +171,16 @@ def bcv_split(case_ids: Sequence[str], seed: int = 1234) -> Split:
             got=f"{len(case_ids)} cases, {len(test)} to test on and {len(rest)} others",
             do="add cases, or remove the repeats",
         )
-    random.Random(seed).shuffle(rest)
-    cut = len(rest) - max(1, len(rest) // VALIDATION_SHARE)
-    return Split(tuple(rest[:cut]), tuple(rest[cut:]), tuple(test))
+    train, validation = _drawn(rest, seed)
+    return Split(tuple(train), tuple(validation), tuple(test))
+
+
+def _drawn(rest: list[_Name], seed: int) -> tuple[list[_Name], list[_Name]]:
+    """What is left beside the test part, shuffled, for training and validation."""
+    shuffled = list(rest)
+    random.Random(seed).shuffle(shuffled)
+    cut = len(shuffled) - max(1, len(shuffled) // VALIDATION_SHARE)
+    return shuffled[:cut], shuffled[cut:]
 
 
 def _shared_order(task: str, seed: int) -> list[int]:

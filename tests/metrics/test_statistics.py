@@ -165,8 +165,8 @@ def test_without_a_difference_few_studies_find_one(seeds, of_seeds, of_cases):
         drawn = rng.normal(0, of_seeds, (seeds, 1)) + rng.normal(0, of_cases, (1, 30))
         drawn = drawn + rng.normal(0, 0.5, (seeds, 30))
         found += paired_over_seeds(drawn.tolist(), np.zeros_like(drawn).tolist(), resamples=2).sign != 0
-    # Two standard errors above the 11 % and 6 % that the docstring names.
-    assert found / studies <= (0.14 if seeds == 2 else 0.085)
+    # Two standard errors above the 11 and 8 % that the docstring names.
+    assert found / studies <= (0.14 if seeds == 2 else 0.107)
 
 
 def test_interval_and_t_test_over_seeds_agree():
