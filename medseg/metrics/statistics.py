@@ -138,8 +138,8 @@ def paired_over_seeds(
     cases over theirs; interval and t-test have Student's t with the degrees of freedom of Satterthwaite
     (1946). So they answer for other patients and for other random numbers in training. With two or three
     seeds that differ much the interval is wide: a bootstrap of so few would be far too narrow. Without a true
-    difference it leaves zero out in 2 to 8 % of studies with three seeds, and in up to 11 % with two, the more
-    seeds differ against cases (tests/metrics/test_statistics.py draws such studies). With one seed the
+    difference it leaves zero out in 2 to 8 % of studies with three seeds, and in up to 11 % with two
+    (tests/metrics/test_statistics.py draws such studies). With one seed the
     result is that of `paired_difference`, over cases alone, and `over` says so. Wilcoxon's test is over
     cases, of the differences averaged over seeds.
 

@@ -38,6 +38,7 @@ def cards_table() -> pd.DataFrame:
             "trained on": card.trained_on,
             "objective": card.objective,
             "encoder": card.encoder,
+            "file": card.file,
             "on timm's hub as": card.timm_name or "",
             "licence": card.licence,
             "sha256": (card.sha256 or "not stated")[:12],
