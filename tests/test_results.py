@@ -149,7 +149,8 @@ def test_a_table_has_one_hardware_and_one_split():
     tables, splits = defaultdict(set), defaultdict(set)
     for _, r in records():
         key = (r.identity.study, r.config.profile)
-        tables[key].add((r.environment.hardware, r.environment.threads, r.data.validation, r.data.test))
+        # The number of threads changes the order of sums, as another card of its kind would: it is shown.
+        tables[key].add((r.environment.hardware, r.data.validation, r.data.test))
         splits[*key, r.config.data.train_cases].add(r.data.split_sha256)
     for found in (tables, splits):
         assert all(len(kinds) == 1 for kinds in found.values()), dict(found)
