@@ -167,7 +167,7 @@ def _best(study: Study, profile: str) -> dict[str, str]:
     row |= {"seeds": str(len(runs)), "test cases": _counted(runs[0]) if runs else ""}
     nnunet, ours = study.references[0].paper_dice, study.choose(["transfer_depth"])[0].paper_dice
     row |= _beside("per case", [test.mean_dice for test in tests], "nnU-Net", nnunet)
-    return row | _beside("pooled", [test.mean_pooled_dice for test in tests], "TransSeg, five slices,", ours)
+    return row | _beside("pooled", [test.mean_pooled_dice for test in tests], "TransSeg (five slices)", ours)
 
 
 def _counted(record: Record) -> str:

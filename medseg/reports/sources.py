@@ -120,7 +120,7 @@ def waiting_table(part: Study, records: Sequence[Record], profile: str) -> pd.Da
     for state in states(part, records, profile):
         if state.status == "done":
             continue
-        reason = state.reason or NOT_RUN
+        reason = state.reason or "further seeds not run"
         rows[state.title] = {"seeds": f"{len(state.seeds_done)} of {len(state.seeds_wanted)}", "why": reason}
     return pd.DataFrame(rows, index=["seeds", "why"]).T
 

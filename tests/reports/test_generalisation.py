@@ -161,4 +161,4 @@ def test_the_best_arm_is_that_of_the_validation_cases(filed):
     assert row["per case"] == cut(100 * found.mean_dice) and row["pooled"] == cut(
         100 * found.mean_pooled_dice
     )
-    assert row["per case minus nnU-Net"].startswith("-") and row["TransSeg, five slices, printed"] == "86.83"
+    assert row["per case minus nnU-Net"].startswith("-") and row["TransSeg (five slices) printed"] == "86.83"
