@@ -19,7 +19,6 @@ from medseg.encoders.sources import TABLE_2B, WEIGHTS, WeightsCard
 from medseg.errors import InputError
 from medseg.records.schema import Record
 from medseg.reports.papers import paper_table
-from medseg.reports.tables import NOT_RUN
 from medseg.segmenter import NETWORKS, measure_size
 from medseg.studies.status import states
 from medseg.studies.study import Cell, Study
