@@ -14,8 +14,17 @@ from medseg.studies.study import Study
 # Where the interval lies.
 SIDES = {1: "above", 0: "holds zero", -1: "below"}
 SIDE, SIGN = "side of zero", "same sign as paper"
+# Columns that a page names once where every row says the same.
+OFTEN_SAME = {"seeds": "seeds", "counted": "counted", "over": "interval and t-test over"}
 # Dice of every patient in percent, by seed; a case where names of cases tell no patients apart.
 OfSeeds = Mapping[int, Mapping[str, float | None]]
+
+
+class Said(str):
+    """Markdown that a notebook shows as text."""
+
+    def _repr_markdown_(self) -> str:
+        return self
 
 
 def paired_table(
@@ -50,7 +59,32 @@ def paired_table(
     return pd.DataFrame(rows).fillna("").set_index("difference")
 
 
-def readings(table: pd.DataFrame, by: str = SIDE) -> str:
+def pieces(table: pd.DataFrame, *lists: str) -> list[pd.DataFrame | Said]:
+    """What a page shows of a table of differences: the rows that were run, then what is said of all of them.
+
+    A line under the table holds the columns in which every row says the same, and how many differences wait
+    for runs. With one seed in every row the points of each seed are those of the row and are left out.
+
+    Args:
+        table: of `paired_table`, or several of them joined with the name of the data set in front.
+        lists: SIDE or SIGN, a list of `readings` for each.
+    """
+    run, lines = table[table["points"] != NOT_RUN], []
+    if len(run):
+        same = [name for name in OFTEN_SAME if run[name].nunique() == 1]
+        lines = [f"{OFTEN_SAME[name]}: {run[name].iloc[0]}" for name in same]
+        if (run["seeds"] == "1").all():
+            seeds = sorted(set(run["seed: points"].str.partition(":")[0]))
+            lines, same = [f"run with seed {', '.join(seeds)}", *lines], [*same, "seed: points"]
+        run = run.drop(columns=same)
+        run = run.loc[:, (run != "").any()]
+    if len(run) < len(table):
+        lines.append(f"{len(table) - len(run)} of {len(table)} differences are {NOT_RUN}")
+    said = [Said(f"*{'; '.join(lines)}.*")] if lines else []
+    return [*([run] if len(run) else []), *said, *(readings(table, by) for by in lists)]
+
+
+def readings(table: pd.DataFrame, by: str = SIDE) -> Said:
     """What tables of differences say, as a Markdown list: an item a value of one column, with its rows.
 
     Args:
@@ -58,10 +92,10 @@ def readings(table: pd.DataFrame, by: str = SIDE) -> str:
         by: SIDE, or SIGN where the paper prints the differences.
     """
     if by not in table:
-        return f"- Nothing was compared: {NOT_RUN}."
+        return Said(f"- Nothing was compared: {NOT_RUN}.")
     kept = table[(table["points"] != NOT_RUN) & (table[by] != "")]
     lines = [f"- **{by}: {value}.** {'; '.join(_said(rows))}." for value, rows in kept.groupby(by)]
-    return "\n".join(lines) or f"- Nothing was compared: {NOT_RUN}."
+    return Said("\n".join(lines) or f"- Nothing was compared: {NOT_RUN}.")
 
 
 def _said(rows: pd.DataFrame) -> list[str]:

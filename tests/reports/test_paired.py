@@ -5,7 +5,7 @@ import pytest
 from study_records import as_result
 
 from medseg.metrics.statistics import paired_difference
-from medseg.reports.paired import SIGN, compared, paired_table, readings
+from medseg.reports.paired import SIGN, compared, paired_table, pieces, readings
 from medseg.reports.tables import NOT_RUN, signed
 from medseg.studies.study import ROOT, load
 
@@ -101,3 +101,38 @@ def test_readings_sort_the_rows_by_what_the_interval_says(tiny_run, study):
     assert "Hip, transfer and depth minus" in readings(both)
     nothing = paired_table(study, [], "colab", [PAIR])
     assert readings(nothing) == readings(nothing, SIGN) == "- Nothing was compared: not run."
+
+
+def test_a_page_names_once_what_every_row_says(tiny_run, study):
+    runs = [("transfer_depth", 0.02), ("transfer", 0.0), ("depth", 0.02)]
+    records = [as_result(tiny_run.record, study, cell, 910, plus) for cell, plus in runs]
+    pairs = [PAIR, ("transfer", "depth"), ("transfer", "unet3d")]
+    found = paired_table(study, records, "colab", pairs)
+    shown, said, listed = pieces(found, "side of zero")
+    cases = found["counted"].iloc[0]
+    assert said._repr_markdown_() == (
+        f"*run with seed 910; seeds: 1; counted: {cases}; interval and t-test over: cases; "
+        "1 of 3 differences are not run.*"
+    )
+    assert {"points", "95 % interval", "side of zero"} < set(shown) and len(shown) == 2
+    assert not {"over", "counted", "seeds", "seed: points"} & set(shown)
+    assert listed == readings(found)
+
+
+def test_a_page_keeps_a_column_whose_rows_differ(tiny_run, study):
+    runs = [
+        ("transfer_depth", 910),
+        ("transfer", 910),
+        ("depth", 910),
+        ("transfer_depth", 1234),
+        ("transfer", 1234),
+    ]
+    records = [as_result(tiny_run.record, study, *run) for run in runs]
+    shown, said = pieces(paired_table(study, records, "colab", [PAIR, ("transfer", "depth")]))
+    assert shown["seeds"].tolist() == ["2", "1"] and shown["over"].tolist() == ["cases and seeds", "cases"]
+    assert "seed" not in said and "seed: points" in shown
+    assert len(shown) == 2
+
+
+def test_a_page_without_runs_says_so(study):
+    assert pieces(paired_table(study, [], "colab", [PAIR])) == ["*1 of 1 differences are not run.*"]
