@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import medseg.compat  # noqa: F401  isort: skip
+import numpy as np
 from lightning.fabric import Fabric
 
 from medseg.config import DataConfig, RunConfig
@@ -96,7 +97,10 @@ def run_one(
             train, validation = _volumes(config, data, engine, run_dir)
             asked = run_folder.Run(config=config, card=data.card)
             resume = devices.on_first(fabric, lambda: _prepared(run_dir, asked, resume, overwrite))
-            fitted = fit(config, train, run_dir, resume, on_step, on_start, validation, engine, fabric)
+            score_case = partial(_while_training, config, data)
+            fitted = fit(
+                config, train, run_dir, resume, on_step, on_start, validation, engine, fabric, score_case
+            )
             watch = Stopwatch()
             score = partial(_score, fitted.segmenter, config, data, chosen, fabric, engine)
             # Nothing is kept of scoring; the last checkpoint is that of the trained network.
@@ -165,14 +169,16 @@ def _score(
         case = load_case(data.cases[name], data.card)
         assert case.volume.labels is not None
         predicted = predict(segmenter, case.image, config.model, chosen)
-        rows = score_as_card(
-            name,
-            to_label_values(predicted, data.card),
-            case.volume.labels,
-            data.card,
-            case.volume.spacing_mm,
-            config.data.least_enhancing_voxels,
-        )
-        scores.append((name, rows))
+        predicted, spacing = to_label_values(predicted, data.card), case.volume.spacing_mm
+        least = config.data.least_enhancing_voxels
+        scores.append((name, score_as_card(name, predicted, case.volume.labels, data.card, spacing, least)))
     of_case = dict(devices.gathered(fabric, scores))
     return [row for name in names for row in of_case[name]]
+
+
+def _while_training(
+    config: RunConfig, data: Data, predicted: np.ndarray, reference: np.ndarray
+) -> list[CaseScore]:
+    """The rows of a record without distances, of class numbers."""
+    ours, theirs = to_label_values(predicted, data.card), to_label_values(reference, data.card)
+    return score_as_card("", ours, theirs, data.card, None, config.data.least_enhancing_voxels)

@@ -29,7 +29,7 @@ from medseg.training.readings import Readings
 from medseg.training.reporter import Reporter
 from medseg.training.schedules import slanted_triangle
 from medseg.training.state import TrainingState
-from medseg.training.validation import validate
+from medseg.training.validation import ScoreCase, validate
 
 # Reading a number from a GPU waits for it; on a CPU it costs nothing.
 READ_EVERY = {"cpu": 1, "cuda": 10}
@@ -61,6 +61,7 @@ def fit(
     validation: Sequence[TrainingCase] = (),
     engine: Engine | None = None,
     fabric: Fabric | None = None,
+    score: ScoreCase | None = None,
 ) -> Fitted:
     """Train one network on the given cases.
 
@@ -75,6 +76,7 @@ def fit(
         validation: cases scored every `validate_every` steps.
         engine: how it is computed; one device where None.
         fabric: processes that were launched before.
+        score: what is scored of a validation case; its labels where None.
 
     Raises:
         InputError: nothing to resume, or a batch that the processes cannot share.
@@ -141,7 +143,7 @@ def fit(
                 reporter.tell(state)
                 stopping |= reading.stop
             if scoring:
-                dice = validate(segmenter, validation, config.model, chosen, fabric, engine)
+                dice = validate(segmenter, validation, config.model, chosen, fabric, engine, score)
                 state.validations.append((done, dice))
                 reporter.scored(done, dice)
             if saving or stopping:

@@ -4,6 +4,7 @@ from functools import cache
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from brats_trees import brats_2019, brats_2020
 from kits_trees import kits
@@ -78,6 +79,15 @@ def test_the_dice_of_a_record_is_the_mean_of_its_regions(name, fold, run):
     found = measure([record])
     assert list(found.dice_per_label) == list(data.card.structures)
     assert found.dice == pytest.approx(np.mean(list(found.dice_per_label.values())))
+
+
+def test_while_training_the_regions_are_looked_at(tmp_path, tiny_config):
+    config = tiny_config(train={"steps": 2, "validate_every": 2})
+    data = open_data(TREES["KiTS19"](tmp_path / "data"), config.data.split_seed)
+    record = run_one(config, data, tmp_path / "run")
+    looked_at = pd.read_csv(tmp_path / "run" / "curve.csv")["dice"].iloc[-1]
+    means = case_means(record.scores("validation")).values()
+    assert looked_at == pytest.approx(np.mean(list(means)), abs=1e-6) and 0 < looked_at < 1
 
 
 @pytest.mark.slow
