@@ -74,8 +74,8 @@ def pieces(table: pd.DataFrame, *lists: str) -> list[pd.DataFrame | Said]:
         same = [name for name in OFTEN_SAME if run[name].nunique() == 1]
         lines = [f"{OFTEN_SAME[name]}: {run[name].iloc[0]}" for name in same]
         if (run["seeds"] == "1").all():
-            seeds = sorted(set(run["seed: points"].str.partition(":")[0]))
-            lines, same = [f"run with seed {', '.join(seeds)}", *lines], [*same, "seed: points"]
+            named = sorted(set(run["seed: points"].str.partition(":")[0]))
+            lines[0], same = f"seeds: 1 ({', '.join(named)})", [*same, "seed: points"]
         run = run.drop(columns=same)
         run = run.loc[:, (run != "").any()]
     if len(run) < len(table):

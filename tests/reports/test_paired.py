@@ -111,7 +111,7 @@ def test_a_page_names_once_what_every_row_says(tiny_run, study):
     shown, said, listed = pieces(found, "side of zero")
     cases = found["counted"].iloc[0]
     assert said._repr_markdown_() == (
-        f"*run with seed 910; seeds: 1; counted: {cases}; interval and t-test over: cases; "
+        f"*seeds: 1 (910); counted: {cases}; interval and t-test over: cases; "
         "1 of 3 differences are not run.*"
     )
     assert {"points", "95 % interval", "side of zero"} < set(shown) and len(shown) == 2
