@@ -24,8 +24,10 @@ from medseg.encoders.slice_batch import VolumeLogits
 from medseg.errors import InputError
 from medseg.runtime import generator_for
 from medseg.shapes import CHANNEL, Windows
-from medseg.tuning import ADAPTER, tune
+from medseg.tuning import ADAPTER, options_of, tune
 
+# Fields of the configuration that a file of what was tuned keeps beside its tensors.
+MADE_AS = {"encoder", "decoder", "taps", "mixing", "stride"}
 # What the network predicts of a window: its centre slice (B K H W), or every slice (B K D H W).
 Target = Literal["center", "all"]
 
@@ -37,6 +39,7 @@ class Segmenter(nn.Module):
         target: "center" gives logits (B, classes, H, W) of the centre slice, "all" (B, classes, D, H, W).
         parts: name of a part to module, in the order of the forward pass.
         intensity: range that the parts see; windows come in the range of medseg.data.transforms.
+        made_as: what of the configuration changes the function but no shape and no weight (medseg.tuning).
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Segmenter(nn.Module):
         self.parts = nn.ModuleDict(parts)
         self.target: Target = target
         self.intensity = intensity
+        self.made_as: dict[str, Any] = {"target": target, "intensity": list(intensity)}
 
     def forward(self, windows: Windows) -> Tensor:
         """Logits of the windows."""
@@ -143,8 +147,13 @@ def unfilled(config: ModelConfig) -> Segmenter:
     Raises:
         InputError: the parts do not fit each other, or the encoder takes no such adapter.
     """
-    segmenter = NETWORKS[config.network](config)
-    tune(segmenter, config.tuning.method, config.tuning.options, config.tuning.also)
+    segmenter, tuning = NETWORKS[config.network](config), config.tuning
+    segmenter.made_as |= config.model_dump(include=MADE_AS, mode="json")
+    options = dict(tuning.options)
+    # As many as there are to train, where slices follow one another in the batch.
+    if config.mixing == "slices" and "slices" in options_of(tuning.method):
+        options.setdefault("slices", config.slices)
+    tune(segmenter, tuning.method, options, tuning.also)
     return segmenter
 
 

@@ -5,8 +5,10 @@ same base it gives the whole network again.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 ADAPTER = "adapter"
 # How the names of an encoder and of its adapter start in the state of a network.
 OF_ENCODER = ("parts.encoder.", f"{ADAPTER}.")
+# Of what a network was made as: what is behind the encoder.
+OF_DECODER = ("decoder", "target")
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm)
 
 
@@ -76,8 +80,7 @@ def tune(
             got=method,
             do="choose one of them",
         )
-    # The first one is the blocks.
-    known = list(signature(METHODS[method]).parameters)[1:] if method in METHODS else []
+    known = options_of(method)
     if not set(options) <= set(known):
         raise InputError(
             f"{method} has no such option",
@@ -85,6 +88,18 @@ def tune(
             got=", ".join(options),
             do="leave it out",
         )
+    for name, value in options.items():
+        kind = known[name].annotation
+        if kind is float and type(value) is int:
+            options[name] = float(value)
+        # A bool is an int to Python.
+        elif type(value) is not kind:
+            raise InputError(
+                f"the option {name} of {method} is of another type",
+                expected=f"{kind.__name__}, such as {known[name].default!r}",
+                got=f"{type(value).__name__} {value!r}",
+                do="write it without quotes" if isinstance(value, str) else "change the value",
+            )
     if encoder is None and method == "full":
         return
     if encoder is None or not all(parameter.requires_grad for parameter in encoder.parameters()):
@@ -107,6 +122,8 @@ def tune(
         adapter = METHODS[method](encoder.sites(), **options)
         adapter.attach()
         segmenter.add_module(ADAPTER, adapter.to(next(encoder.parameters()).device))
+    whole = {name: option.default for name, option in known.items()} | options
+    segmenter.made_as |= {"method": method, "also": sorted(also), "options": whole}
     trained = OWN[method](encoder) if method in OWN else set()
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(name in trained or any(part in name for part in also))
@@ -115,6 +132,17 @@ def tune(
             module.register_forward_pre_hook(_to_eval)
     # TinyViT keeps what it gathered from its bias tables, with their graph, until the mode is set.
     encoder.train(encoder.training)
+
+
+def options_of(method: str) -> dict[str, Parameter]:
+    """What can be set of a way to tune, by name; what is fixed by its name is not among it."""
+    if method not in METHODS:
+        return {}
+    make = METHODS[method]
+    fixed = make.keywords if isinstance(make, partial) else {}
+    # The first one is the blocks.
+    found = list(signature(make).parameters.items())[1:]
+    return {name: option for name, option in found if name not in fixed}
 
 
 def tuned_state(segmenter: nn.Module, decoder: bool = True) -> dict[str, Tensor]:
@@ -145,14 +173,17 @@ def base_digest(segmenter: nn.Module) -> str:
 
 
 def save_tuned(segmenter: nn.Module, path: Path, decoder: bool = True) -> None:
-    """Write `tuned_state` as safetensors, with the digest of the base; `decoder` as there.
+    """Write `tuned_state` as safetensors, with the digest of the base and what the network was made as.
+
+    `decoder` as in `tuned_state`.
 
     Raises:
         OSError: no room on the disk, or no right to write there; nothing is left behind.
     """
     state = tuned_state(segmenter, decoder)
     kept = {name: value.detach().contiguous().cpu() for name, value in state.items()}
-    write_atomic(path, save(kept, {"base": base_digest(segmenter), "decoder": str(decoder)}))
+    facts = {"base": base_digest(segmenter), "decoder": str(decoder), "made": _made(segmenter)}
+    write_atomic(path, save(kept, facts))
 
 
 def load_tuned(segmenter: nn.Module, path: Path) -> None:
@@ -185,6 +216,16 @@ def load_tuned(segmenter: nn.Module, path: Path) -> None:
             got=f"differences, first in {min(others)[0]}",
             do="tune the network with the method and the options of the file",
         )
+    made, here = json.loads(facts.get("made", "{}")), json.loads(_made(segmenter))
+    # Options that no shape tells: a file of an earlier version names none.
+    for name in sorted(made.keys() & here.keys()):
+        if made[name] != here[name] and (name not in OF_DECODER or facts.get("decoder") != str(False)):
+            raise InputError(
+                f"{path} was tuned in another way",
+                expected=f"{name} {made[name]}",
+                got=f"{name} {here[name]}",
+                do="build the network as it was when the file was written",
+            )
     if base != (own := base_digest(segmenter)):
         raise InputError(
             f"{path} was tuned on another base",
@@ -195,6 +236,11 @@ def load_tuned(segmenter: nn.Module, path: Path) -> None:
     segmenter.load_state_dict(segmenter.state_dict() | state)
     # As in tune.
     segmenter.train(segmenter.training)
+
+
+def _made(segmenter: nn.Module) -> str:
+    """What a network was made as, in JSON."""
+    return json.dumps(getattr(segmenter, "made_as", {}))
 
 
 def _trains(module: nn.Module) -> bool:

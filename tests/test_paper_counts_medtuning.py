@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from medseg.data.catalog import DATASETS
 from medseg.models import config_of
 from medseg.reports.papers import paper_table
 from medseg.reports.tuning import PRINTED
-from medseg.segmenter import NETWORKS, count_parameters
+from medseg.segmenter import NETWORKS, count_parameters, measure_size
+from medseg.studies.fitted import fitted_to
+from medseg.studies.study import load
 from medseg.tuning import ADAPTER, tune
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +127,24 @@ def test_printed_counts(case, printed, arguments):
         print_, right = f"{millions:.3f}", MISPRINTS.get((case, column), f"{millions:.3f}")
         assert f"{ours[column] / 1e6:.3f}" == right, (column, ours[column])
         assert (right != print_) == ((case, column) in MISPRINTS)
+
+
+def test_the_study_of_table_8_has_its_decoders():
+    own = load("medtuning_brats19", ROOT)
+    models = [own.config(cell, 1234, "full").model for cell in own.part("8").cells]
+    named = {(model.decoder, model.decoder_channels) for model in models}
+    assert named == {(decoder, width) for decoder, width, _ in DECODERS.values()}
+    # One network but for what reads its maps.
+    assert len({(m.encoder, m.taps, m.tuning.also) for m in models}) == 1
+
+
+def test_the_study_of_table_7_tunes_one_number():
+    own = load("medtuning_brats19", ROOT)
+    models = [
+        fitted_to(own.config(cell, 1234, "full"), DATASETS[own.dataset]).model for cell in own.part("7").cells
+    ]
+    tuned = {m.encoder: measure_size(m).trainable for m in models if m.tuning.method == "med_adapter"}
+    assert len(tuned) > 1 and set(tuned.values()) == {17_853_188}
 
 
 def test_no_misprint_is_stale():

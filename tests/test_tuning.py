@@ -6,6 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medseg.adapters.temporal_spectrum import TemporalSpectrum
 from medseg.config import ModelConfig, TrainConfig
 from medseg.errors import InputError
 from medseg.segmenter import NETWORKS, build, count_parameters
@@ -200,7 +201,11 @@ def test_files_that_do_not_fit(tmp_path):
     segmenter = tuned(VIT, "bottleneck")
     save_tuned(segmenter, path)
     with safe_open(path, framework="pt") as file:
-        assert file.metadata() == {"base": base_digest(segmenter), "decoder": "True"}
+        facts = file.metadata()
+    assert {name: facts[name] for name in ("base", "decoder")} == {
+        "base": base_digest(segmenter),
+        "decoder": "True",
+    }
     assert set(load_file(path)) == set(tuned_state(segmenter))
     for other, message in (
         (tuned(VIT, "bottleneck", seed=1), "another base"),
@@ -216,3 +221,91 @@ def test_files_that_do_not_fit(tmp_path):
     path.write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read"):
         load_tuned(segmenter, path)
+
+
+def as_asked(method="head", options=None, **changes):
+    """A network as its configuration says, in evaluation mode."""
+    tuning = {"method": method, "options": options or {}}
+    return build(ModelConfig(**VIT.model_dump() | changes | {"tuning": tuning}), 0)[0].eval()
+
+
+@pytest.mark.parametrize(
+    ("made", "other", "named"),
+    [
+        ({"method": "lora"}, {"method": "lora", "options": {"alpha": 16}}, "options"),
+        ({"method": "adaptformer"}, {"method": "adaptformer", "options": {"scale": 1.0}}, "options"),
+        ({"method": "v_petl"}, {"method": "v_petl", "options": {"scale": 0.1}}, "options"),
+        (
+            {"method": "med_adapter", "options": {"fusion": "add"}},
+            {"method": "med_adapter", "options": {"fusion": "max"}},
+            "options",
+        ),
+        ({}, {"taps": (0, 2, 3, 5)}, "taps"),
+        ({}, {"intensity": (0.0, 1.0)}, "intensity"),
+        ({}, {"stride": 2}, "stride"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_no_shape_tells_is_compared(made, other, named, tmp_path):
+    path, fresh = tmp_path / "tuned.safetensors", as_asked(**other)
+    save_tuned(as_asked(**made), path)
+    with pytest.raises(InputError, match="another way") as caught:
+        load_tuned(fresh, path)
+    assert caught.value.expected.startswith(named) and caught.value.got.startswith(named)
+    load_tuned(as_asked(**made), path)
+
+
+def test_a_default_that_is_written_out_is_the_same(tmp_path):
+    path = tmp_path / "tuned.safetensors"
+    save_tuned(as_asked("lora"), path)
+    load_tuned(as_asked("lora", {"rank": 8, "alpha": 8}), path)
+
+
+def test_the_decoder_is_not_asked_of_a_file_without_it(tmp_path):
+    path, other = tmp_path / "tuned.safetensors", as_asked("lora", decoder="unet")
+    save_tuned(as_asked("lora"), path, decoder=False)
+    load_tuned(other, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "text"),
+    [
+        ("vpt_shallow", {"deep": True}, "no such option"),
+        ("med_adapter", {"zero_init": "false"}, "of another type"),
+        ("med_adapter", {"conv3": 1}, "of another type"),
+        ("lora", {"alpha": "16"}, "of another type"),
+        ("st_adapter", {"reduction": 2.0}, "of another type"),
+        ("lora", {"rank": True}, "of another type"),
+        ("st_adapter", {"kernel": -3}, "kernel odd"),
+        ("pro_tuning", {"kernel": -1}, "odd kernel"),
+    ],
+)
+def test_options_of_another_kind(method, options, text):
+    with pytest.raises(InputError) as caught:
+        as_asked(method, options)
+    assert text in str(caught.value)
+
+
+def test_as_many_frequencies_as_slices_where_slices_are_the_batch():
+    slices = {"mixing": "slices", "target": "all", "slices": 4}
+    for options, stored in (({}, 4), ({"slices": 6}, 6)):
+        network = as_asked("med_adapter", options, **slices)
+        lengths = {len(part.weight) for part in network.modules() if isinstance(part, TemporalSpectrum)}
+        assert lengths == {stored}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "taps"),
+    [
+        ("hiera_tiny_224", (0, 1)),
+        ("samvit_base_patch16", (1, 3)),
+        ("pvt_v2_b0", (0, 1)),
+        ("xcit_nano_12_p16_224", (1, 3)),
+    ],
+)
+def test_blocks_of_another_build_take_nothing(encoder, taps):
+    config = VIT.model_copy(
+        update={"encoder": encoder, "taps": taps, "image_px": 224, "decoder": "setr_naive"}
+    )
+    with pytest.raises(InputError, match="nothing can be attached"), torch.device("meta"):
+        tune(NETWORKS[config.network](config), "lora")

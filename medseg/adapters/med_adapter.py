@@ -45,7 +45,8 @@ class MedAdapter(Adapter):
         global_branch: "fft", a depth-wise cube "dwconv9" or "dwconv11", or "none".
         channel_mixing: the 1x1x1 convolution on the sum of the branches.
         fusion: how the stages are joined, "concat", "add", "max" or "none".
-        slices: stored length of the spectrum; other depths get it resampled.
+        slices: stored length of the spectrum; other depths get it resampled. What medseg.segmenter builds
+            stores as many as its windows have, so that each is trained.
         zero_init: start W_up at zero, so that the encoder is unchanged; the official code does not.
 
     Raises:

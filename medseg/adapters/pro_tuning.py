@@ -29,15 +29,15 @@ class ProTuning(Adapter):
         zero_init: start the last convolution at zero, so that the encoder is unchanged at the start.
 
     Raises:
-        InputError: an even kernel.
+        InputError: an even kernel, or one below 1.
     """
 
     def __init__(self, sites: Sequence[Site], kernel: int = 5, zero_init: bool = False):
         super().__init__(sites)
-        if kernel % 2 == 0:
+        if kernel < 1 or kernel % 2 == 0:
             raise InputError(
-                "an even kernel has no centre",
-                expected="an odd kernel",
+                "this kernel has no centre",
+                expected="an odd kernel, 1 or more",
                 got=str(kernel),
                 do="Med-Tuning's counts are those of 5",
             )

@@ -23,17 +23,17 @@ class ProjectionAdapter(Adapter):
         sites: blocks of the encoder.
 
     Raises:
-        InputError: Video Swin, which never calls its projection.
+        InputError: Video Swin, which never calls its projection, and attention with several of them.
     """
 
     def __init__(self, sites: Sequence[Site]):
         # torchvision multiplies by the weight inside one function: a hook on the projection is never met, and
         # to put another weight in its place would change the keys of the encoder.
-        if any(isinstance(site.layout, Volumes) for site in sites):
+        if any(isinstance(site.layout, Volumes) or not hasattr(site.attention, "qkv") for site in sites):
             raise InputError(
-                "nothing can stand beside the projection of a Video Swin",
-                expected="attention that calls its projection as a module: a timm ViT, BEiT, Swin or TinyViT",
-                got="attention that reads the weight of its projection",
+                "nothing can stand beside the projection of this encoder",
+                expected="attention that calls one projection: a timm ViT, BEiT, Swin or TinyViT",
+                got=type(sites[0].attention).__name__,
                 do="use another method, such as bottleneck",
             )
         super().__init__(sites)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import medseg.compat  # noqa: F401  isort: skip
 import torch
+from timm.models import beit, cait, swin_transformer, tiny_vit, vision_transformer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
@@ -19,6 +21,15 @@ from medseg.errors import InputError
 
 # Methods of timm's attention, by family, that give the bias of every pair of tokens.
 BIASES = ("_get_rel_pos_bias", "get_attention_biases")
+# Attention that takes more tokens than those of the image. Others rotate queries and keys by their place, or
+# have a bias that nothing widens.
+OPEN = (
+    vision_transformer.Attention,
+    cait.TalkingHeadAttn,
+    beit.Attention,
+    swin_transformer.WindowAttention,
+    tiny_vit.Attention,
+)
 
 
 class Prompts(Adapter):
@@ -35,9 +46,11 @@ class Prompts(Adapter):
         deep: whether every block has its own, or the first one alone.
 
     Raises:
-        InputError: no prompts, or there is no one place for them. A Video Swin cuts its windows inside
-            attention; where slices meet in attention (joint, cycle) a block's sequence is not that of its
-            slices; the convolution of a TinyViT block has no place for shallow prompts, which go through it.
+        InputError: no prompts, or there is no one place for them. Attention with rotated queries or a bias
+            of its own (Swin V2, EVA, DINOv3) takes the image's tokens alone. A Video Swin cuts its windows
+            inside attention; where slices meet in attention (joint, cycle) a block's sequence is not that of
+            its slices; the convolution of a TinyViT block has no place for shallow prompts, which go through
+            it.
     """
 
     def __init__(self, sites: Sequence[Site], prompts: int = 10, deep: bool = True):
@@ -143,6 +156,8 @@ class Prompts(Adapter):
 
 
 def _has_place(site: Site, deep: bool) -> bool:
+    if not isinstance(site.attention, OPEN):
+        return False
     if isinstance(site.layout, Planes):
         return deep or hasattr(site.block, "norm2")
     return isinstance(site.layout, Sequences)

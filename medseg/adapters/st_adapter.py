@@ -33,7 +33,7 @@ class STAdapter(Adapter):
 
     def __init__(self, sites: Sequence[Site], reduction: int = 2, kernel: int = 3):
         super().__init__(sites)
-        if not 1 <= reduction <= min(site.width for site in self.sites) or kernel % 2 == 0:
+        if not 1 <= reduction <= min(site.width for site in self.sites) or kernel < 1 or kernel % 2 == 0:
             raise InputError(
                 "this is no bottleneck with a convolution",
                 expected="reduction between 1 and the width of a block, kernel odd",

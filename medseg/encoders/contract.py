@@ -42,8 +42,8 @@ class Encoder(nn.Module, ABC):
         """
         raise InputError(
             "nothing can be attached to this encoder",
-            expected="an encoder of transformer blocks: a plain ViT, a Swin, a Video Swin",
-            got=type(self).__name__,
+            expected="blocks of attention and a perceptron: a plain ViT, a Swin, a Video Swin",
+            got=type(getattr(self, "trunk", self)).__name__,
             do="tune it whole (full) or not at all (head)",
         )
 

@@ -13,6 +13,7 @@ import medseg.compat  # noqa: F401  isort: skip
 import timm
 import torch
 from timm.layers import Conv2dSame, DropPath, resample_abs_pos_embed
+from timm.models.tiny_vit import TinyVit
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -135,28 +136,31 @@ class TimmEncoder(Encoder):
         """The transformer blocks; of TinyViT those of the stages that have attention.
 
         Raises:
-            InputError: the network has no transformer blocks.
+            InputError: the network has no transformer blocks whose tokens lie as in a plain ViT or a Swin.
         """
 
         def slices() -> int:
             return self.slices_in_batch
 
         layout: Layout
-        if plain := getattr(self.trunk, "blocks", None):
-            layout = Sequences(self.trunk.patch_embed.grid_size, self.trunk.num_prefix_tokens, slices)
+        named: list[tuple[str, Any, int]] = []
+        prefix = getattr(self.trunk, "num_prefix_tokens", None)
+        grid = getattr(getattr(self.trunk, "patch_embed", None), "grid_size", None)
+        if prefix is not None and grid is not None and hasattr(self.trunk, "blocks"):
+            layout = Sequences(grid, prefix, slices)
             named = [
                 (f"trunk.blocks.{number}", block, sum(tap < number for tap in self.taps))
-                for number, block in enumerate(plain)
+                for number, block in enumerate(self.trunk.blocks)
             ]
-        else:
+        elif isinstance(self.trunk, TinyVit) or getattr(self.trunk, "output_fmt", None) == "NHWC":
             layout, name = Planes(slices), "layers" if hasattr(self.trunk, "layers") else "stages"
             named = [
                 (f"trunk.{name}.{stage}.blocks.{n}", block, stage)
                 for stage, part in enumerate(getattr(self.trunk, name, ()))
                 for n, block in enumerate(getattr(part, "blocks", ()))
-                if hasattr(block, "attn") and hasattr(block, "mlp")
+                if hasattr(block, "attn")
             ]
-        if not named:
+        if not named or not all(_has_parts(block) for _, block, _ in named):
             return super().sites()
         following = [stage for *_, stage in named[1:]] + [-1]
         return [
@@ -186,6 +190,11 @@ class TimmEncoder(Encoder):
             if getattr(self.trunk, "no_embed_class", False)
             else self.trunk.num_prefix_tokens,
         ).to(wanted.dtype)
+
+
+def _has_parts(block: Any) -> bool:
+    """Whether a block is attention and a perceptron of two layers, under timm's names."""
+    return hasattr(block, "attn") and hasattr(getattr(block, "mlp", None), "fc1")
 
 
 def _width(block: Any) -> int:

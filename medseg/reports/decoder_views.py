@@ -23,7 +23,9 @@ USE_FIRST_TAP = ("med_upernet", "med_unet")
 def decoder_config(decoder: str, classes: int = 3) -> ModelConfig:
     """Med-Tuning's ViT-B with a decoder of TABLE_8 and Med-Adapter at alpha 4; one slice, to be looked at."""
     base = config_of("medtuning-vit-base-upernet")
-    tuning = TuningConfig(method="med_adapter", options={"reduction": 4}, also=base.tuning.also)
+    tuning = TuningConfig(
+        method="med_adapter", options={"reduction": 4, "slices": 128}, also=base.tuning.also
+    )
     changes = {"decoder": decoder, "decoder_channels": TABLE_8[decoder], "classes": classes, "slices": 1}
     return base.model_copy(update=changes | {"tuning": tuning})
 

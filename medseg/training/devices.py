@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medseg.config import TrainConfig
 from medseg.decoders.dropout import ChannelDropout
+from medseg.encoders.slice_batch import SliceBatch
 from medseg.errors import InputError
 from medseg.runtime import device_kind, keep_freed_memory
 from medseg.segmenter import Segmenter
@@ -124,13 +125,16 @@ class Share:
                 got=f"a batch of {train.batch}",
                 do="change --devices, --nodes or --accumulate",
             )
-        normed = any(isinstance(module, _BatchNorm) for module in network.modules())
-        if normed and train.batch == train.accumulate:
+        parts_of = list(network.modules())
+        normed = any(isinstance(module, _BatchNorm) for module in parts_of)
+        # Slices as a batch are several images.
+        one_image = not any(isinstance(module, SliceBatch) for module in parts_of)
+        if normed and one_image and train.batch == train.accumulate:
             raise InputError(
                 "a batch norm has no statistics of one window",
                 expected="at least 2 windows in a forward pass, over all processes",
                 got=f"a batch of {train.batch} in {train.accumulate} parts",
-                do="lower --accumulate",
+                do="raise the batch" if train.accumulate == 1 else "lower --accumulate",
             )
         return cls(train.batch, parts, fabric.global_rank, fabric.world_size)
 

@@ -15,11 +15,11 @@ from medseg.tuning import OWN, base_digest, load_tuned, save_tuned, tune
 
 # What is said, and to whom.
 REFUSED = {
-    "vpt_shallow": ("no place", ("cycle", "joint", "video_swin", "tiny_vit", "tiny_vit_slices")),
-    "vpt_deep": ("no place", ("cycle", "joint", "video_swin")),
+    "vpt_shallow": ("no place", ("cycle", "joint", "video_swin", "swin_v2", "tiny_vit", "tiny_vit_slices")),
+    "vpt_deep": ("no place", ("cycle", "joint", "video_swin", "swin_v2")),
     "st_adapter": ("stands before a block", ("cycle", "joint")),
-    "lora": ("Video Swin", ("video_swin",)),
-    "v_petl": ("Video Swin", ("video_swin",)),
+    "lora": ("nothing can stand beside", ("video_swin",)),
+    "v_petl": ("nothing can stand beside", ("video_swin",)),
 }
 OPTIONS = {"med_adapter": {"slices": 5}, "v_petl": {"bottleneck": 16}}
 # BEiT adds the bias of its projection in another order while these are attached.

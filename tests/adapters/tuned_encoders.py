@@ -12,6 +12,7 @@ from medseg.encoders.registry import make
 
 PX, DEPTH = 64, 3
 VIT, SWIN = "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"
+SWIN_V2 = "swinv2_tiny_window8_256"
 BEIT, TINY_VIT, STAGES = "beit_base_patch16_224", "tiny_vit_5m_mobile_sam", (0, 1, 2, 3)
 # Architecture, taps, mixing. What lies behind the last tap is cut off.
 FAMILIES = {
@@ -30,6 +31,7 @@ FAMILIES = {
     "swin_unet_slices": ("swin_unet_tiny", STAGES, "slices"),
     "tiny_vit": (TINY_VIT, STAGES, "patch"),
     "tiny_vit_slices": (TINY_VIT, STAGES, "slices"),
+    "swin_v2": (SWIN_V2, (0, 1), "patch"),
     "video_swin": ("video_swin_tiny", (0, 1), "patch"),
 }
 # Narrower and shorter than published.
@@ -51,6 +53,10 @@ def _built(family):
     with torch.random.fork_rng(devices=[]), timm_making(NARROW.get(name, {})):
         torch.manual_seed(0)
         encoder = make(name, 1, DEPTH, PX, taps, mixing).eval().requires_grad_(False)
+        for key, value in encoder.named_parameters():
+            # A fresh Swin V2 multiplies what its blocks add by zero.
+            if key.endswith(("norm1.weight", "norm2.weight")):
+                value.fill_(1.0)
         windows = torch.randn(2 if mixing == "slices" else 1, 1, DEPTH, PX, PX)
     return encoder, windows
 

@@ -9,6 +9,8 @@ from training_runs import OneOf
 
 from medseg.config import TrainConfig
 from medseg.decoders.dropout import ChannelDropout
+from medseg.encoders.registry import make
+from medseg.encoders.slice_batch import SliceBatch
 from medseg.errors import InputError
 from medseg.training.devices import Share, gathered, on_first, share_of
 from medseg.training.engine import Engine
@@ -46,10 +48,17 @@ def test_a_batch_norm_gets_two_windows():
     for batch, accumulate, processes in ((1, 1, 1), (4, 4, 1)):
         with pytest.raises(InputError, match="no statistics of one window"):
             share(batch, accumulate, 0, processes, norm)
+    with pytest.raises(InputError) as caught:
+        share(1, 1, 0, 1, norm)
+    assert caught.value.do == "raise the batch"
     # Two processes see the statistics of both.
     assert share(2, 1, 0, 2, norm).rows(0) == slice(0, 1)
     assert share(4, 2, 0, 1, norm).rows(1) == slice(2, 4)
     assert share(1).rows(0) == slice(0, 1)
+    # A window of slices as a batch is several images.
+    assert share(1, 1, 0, 1, nn.Sequential(norm, SliceBatch(make("test_vit", 1, 1, 32, (1,))))).rows(
+        0
+    ) == slice(0, 1)
 
 
 def test_dropout_is_told_which_rows_come():
