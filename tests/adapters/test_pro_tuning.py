@@ -41,5 +41,5 @@ def test_the_block_is_three_convolutions_of_each_slice():
 
 def test_an_even_kernel_is_refused():
     encoder, _ = tuned_encoder("vit")
-    with pytest.raises(InputError, match="an even kernel"):
+    with pytest.raises(InputError, match="kernel has no centre"):
         ProTuning(encoder.sites(), kernel=4)
