@@ -63,6 +63,11 @@ def test_from_phantom_to_scores(medseg, tmp_path):
     assert [path.name for path in sorted(predicted.iterdir())] == [path.name for path in images]
     assert medseg("evaluate", predicted, data / "labelsTr", "-o", tmp_path / "metrics.csv")[0] == 0
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + 4 * 3
+    before = images[0].read_bytes()
+    code, _, err = medseg("predict", run, *images, "-o", data / "imagesTr")
+    assert code == 2 and "would replace the images" in err and images[0].read_bytes() == before
+    code, _, err = medseg("predict", run, *images, "-o", tmp_path / "metrics.csv")
+    assert code == 2 and "cannot be made" in err
 
 
 def test_model_show_json_states_parts_and_input(medseg):
@@ -152,6 +157,8 @@ BAD = {
     "best of none": (("train", "DATA", "-o", "DIR/run", "--selection", "best"), "not valid"),
     "unknown logger": (("train", "DATA", "-o", "DIR/run", "--logger", "nothing"), "machine"),
     "no curve": (("curve", "DIR/nowhere", "-o", "DIR/curve.png"), "holds no learning curve"),
+    "phantoms below a file": (("data", "phantom", "/dev/null/x", "--cases", 3), "cannot be made"),
+    "a folder in the way": (("inflate", "resnet18", "-o", "DIR/dir.safetensors"), "cannot be written"),
     "unknown weights": (("train", "DATA", "-o", "DIR/run", "--weights", "nothing"), "unknown weights"),
 }
 
@@ -159,6 +166,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_ends_with_2_says_what_to_do_and_writes_nothing(medseg, tmp_path, phantoms, name):
     arguments, text = BAD[name]
+    (tmp_path / "dir.safetensors").mkdir()
     code, _, err = medseg(
         *(str(a).replace("DIR", str(tmp_path)).replace("DATA", str(phantoms)) for a in arguments)
     )
@@ -167,6 +175,12 @@ def test_bad_input_ends_with_2_says_what_to_do_and_writes_nothing(medseg, tmp_pa
     for word in ("expected:", "got:", "what to do:"):
         assert word in err
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_launcher_with_more_processes_than_the_run_is_refused(medseg, tmp_path, phantoms, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = medseg("train", phantoms, "-o", tmp_path / "run", "--profile", "smoke")
+    assert code == 2 and "--devices" in err and not (tmp_path / "run").exists()
 
 
 ENDS = {

@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from medseg.errors import InputError
 from medseg.files import atomic_path, sha256_of, write_atomic
 
 
@@ -67,3 +68,15 @@ def test_sha256(tmp_path, size):
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "file").write_bytes(data)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_what_is_in_the_way_is_named_and_stays(tmp_path):
+    write_atomic(tmp_path / "file", "old")
+    (tmp_path / "folder").mkdir()
+    for path, text in (
+        (tmp_path / "folder", "cannot be written"),
+        (tmp_path / "file" / "x", "cannot be made"),
+    ):
+        with pytest.raises(InputError, match=text):
+            write_atomic(path, "new")
+    assert (tmp_path / "file").read_text() == "old" and len(list(tmp_path.iterdir())) == 2

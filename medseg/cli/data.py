@@ -14,7 +14,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Data sets: make phantoms, dow
 def data_phantom(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder, in the Decathlon layout.")],
     cases: Annotated[int, typer.Option(min=3, help="Number of labelled cases.")] = 12,
-    seed: Annotated[int, typer.Option(help="Same seed, same phantoms.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same phantoms.")] = 1,
     modality: Annotated[Literal["mri", "ct"], typer.Option(help="Kind of intensities.")] = "mri",
 ) -> None:
     """Write seeded phantoms: multi-organ volumes, anisotropic, oblique."""

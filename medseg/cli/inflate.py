@@ -30,7 +30,12 @@ def inflate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE.safetensors", help="Write the lifted weights."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.safetensors",
+            help="Write the lifted weights under timm's names, channels and slices as one axis, C x D.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random numbers: rule random, and a run without weights.")] = 0,
     as_json: Json = False,
@@ -63,7 +68,7 @@ def inflate(
     print_line(f"{kept:,} parameters kept, {changed:,} in lifted layers")
     print_line(f"weights: {source}" + (f"; skipped {', '.join(skipped)}" if skipped else ""))
     if output is not None:
-        print_line(f"written to {output}")
+        print_line(f"written to {output}, C and D of the first layer as one axis")
 
 
 def _build(name: str, seed: int) -> "nn.Module":
@@ -115,11 +120,10 @@ def _load(model: Any, path: Path) -> list[str]:
 
 def _write(lifted: "Lifted", path: Path, metadata: dict[str, str]) -> None:
     """The state under timm's names: the weight of the first layer has channels x depth inputs."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from medseg.files import atomic_path
+    from medseg.files import write_atomic
 
     state = {key: value.contiguous() for key, value in lifted.trunk.state_dict().items()}
     more = {"depth": str(lifted.depth), "in_channels": str(lifted.in_channels)}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata | more)
+    write_atomic(path, save(state, metadata | more))

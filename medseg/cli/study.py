@@ -40,7 +40,7 @@ def study_list() -> None:
     """List the studies."""
     from medseg.studies import study
 
-    table = Table("name", "title", "cells", "seeds", "data")
+    table = Table(Column("name", no_wrap=True), "title", "cells", "seeds", "data")
     for name in study.names():
         found = study.load(name)
         table.add_row(name, found.title, str(len(found.cells)), str(len(found.seeds)), found.dataset)

@@ -1,5 +1,6 @@
 """medseg train, curve: one run on a folder of labelled cases, and what its loss did."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,14 @@ def train(
     if resume and overwrite:
         raise InputError(
             "two options exclude each other", expected="--resume or --overwrite", got="both", do="drop one"
+        )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > devices * nodes:
+        raise InputError(
+            "more processes were started than the run has",
+            expected=f"{devices * nodes} from --devices and --nodes",
+            got=f"{started} from torchrun or Slurm",
+            do="give --devices the number of processes on a machine, --nodes that of machines",
         )
     from medseg.config import resolve
     from medseg.studies.run import open_data, run_one

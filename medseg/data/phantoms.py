@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from medseg.data.anatomy import SHAPE, anatomy
 from medseg.data.catalog import DATASETS
 from medseg.errors import InputError
+from medseg.files import make_folder
 
 ORIENTATIONS = ("LPS", "RAS", "PIR", "LAS", "SRA", "RPI")
 
@@ -129,7 +130,7 @@ def write_phantoms(folder: Path, cases: int, seed: int, modality: Literal["ct", 
         raise InputError(
             "no phantoms asked for", expected="at least one case", got=str(cases), do="ask for more"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write(work / "done", cases, seed, modality)

@@ -10,6 +10,7 @@ from medseg.data.checks import check_pair
 from medseg.data.transforms import normalise
 from medseg.data.volume import case_name, read, write_labels
 from medseg.errors import InputError
+from medseg.files import make_folder
 from medseg.inference.slice_windows import predict
 from medseg.training.precision import plan
 from medseg.training.run_folder import load_model
@@ -22,7 +23,8 @@ def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterat
     before the first is predicted, so that bad input leaves nothing half done.
 
     Raises:
-        InputError: no finished run, a bad image, another number of channels, or two images of one name.
+        InputError: no finished run, a bad image, another number of channels, two images of one name, or an
+            output that would replace an image.
     """
     segmenter, run = load_model(run_dir)
     targets = [Path(output) / _target_name(Path(image)) for image in images]
@@ -33,8 +35,17 @@ def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterat
             got=", ".join(sorted({t.name for t in targets if targets.count(t) > 1})),
             do="predict them into different folders",
         )
+    given = {Path(image).resolve() for image in images}
+    if over := [target.name for target in targets if target.resolve() in given]:
+        raise InputError(
+            "label maps would replace the images",
+            expected="another folder than that of the images",
+            got=f"{output}, which holds {over[0]}",
+            do="name a new folder",
+        )
     for image in images:
         check_pair(read(Path(image)), run.card)
+    make_folder(output)
     chosen = plan(run.config.train.precision, segmenter)
     for image, target in zip(images, targets, strict=True):
         volume = read(Path(image))

@@ -91,6 +91,7 @@ def run_one(
     network, weights = build(config.model, config.train.seed)
     chosen = plan(config.train.precision, network)
     fabric = devices.launch(settled(engine, chosen), chosen, run_dir)
+    devices.Share.of(fabric, config.train, network)
     facts = Facts(study, cell, config, data.card, data.split, weights, size, started)
     try:
         with memory.explained(config.train, fabric.world_size):

@@ -281,3 +281,9 @@ def test_overwritten_is_the_same_record(tiny_run, phantom_data, tmp_path):
     (tmp_path / "run.json").write_text("another run")
     record = run_one(tiny_run.config, phantom_data, tmp_path, overwrite=True)
     assert record.substance() == tiny_run.record.substance()
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_the_folder_is_made(tiny_config, phantom_data, tmp_path):
+    with pytest.raises(InputError, match="no statistics of one window"):
+        run_one(tiny_config(train={"batch": 1}), phantom_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
