@@ -9,6 +9,7 @@ import medseg.compat  # noqa: F401  isort: skip
 from lightning.fabric import Fabric
 
 from medseg.config import TrainConfig
+from medseg.errors import InputError
 from medseg.runtime import Stopwatch
 from medseg.training.progress import Progress, write
 from medseg.training.state import TrainingState
@@ -55,5 +56,5 @@ class Reporter:
         if now - self._last < EVERY_S and progress.step < progress.steps:
             return
         self._last = now
-        with suppress(OSError):
+        with suppress(OSError, InputError):
             write(progress, self._run_dir)
