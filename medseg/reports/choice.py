@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from medseg.config import ModelConfig, RunConfig
 from medseg.data.catalog import DATASETS
 from medseg.records.schema import Record
 from medseg.reports.ablations import Found
-from medseg.reports.paired import paired
+from medseg.reports.paired import OfSeeds, compared, dice_of_seeds, paired
 from medseg.reports.tables import NOT_RUN, cut, signed
 from medseg.segmenter import count_parameters, unfilled
 from medseg.studies.fitted import fitted_to
+from medseg.studies.patients import unit_of
+from medseg.studies.schedule import answering
 from medseg.studies.status import states
 from medseg.studies.study import Study
 from medseg.tuning import tuned_state
@@ -30,6 +33,17 @@ ALONG_DEPTH = ("st_adapter", "med_adapter")
 NEAR = 0.1
 NO_COMMON_SEED = "no seed in common"
 STEPS = "steps of full tuning in that time"
+EQUAL_TIME = [
+    "Dice per case", "s per step", STEPS, "Dice of those", "model minus those", "95 % interval", "over",
+]  # fmt: skip
+
+
+class Near(NamedTuple):
+    """A network that trained for about so many steps: its Dice, over all and by seed and patient."""
+
+    steps: int
+    dice: float
+    of_seeds: OfSeeds
 
 
 def choice_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
@@ -115,20 +129,25 @@ def equal_time_table(
         others: further studies, to look for the same network trained for about so many steps (10 %).
 
     Returns:
-        "not run" as the Dice of a cell without a record, and of steps that no study has.
+        "not run" as the Dice of a cell without a record, and of steps that no study has. Where both are
+        there, the paired difference of the cell and full tuning at those steps, at the seeds of both.
     """
     (full,) = study.choose([whole])
     numbers, state = _numbers(study, records, profile), _state_by_title(study, records, profile)
+    names = {cell.title: cell.cell for cell in study.cells}
     step_s = numbers.loc[full.title, "s per step"]
     rows = {}
     for title, own in numbers.drop(full.title).iterrows():
         m, wanted = state[title].measured, 60 * own["train min"] / step_s
-        row = {"Dice per case": NOT_RUN, "s per step": "", STEPS: "", "Dice of those": ""}
+        row = dict.fromkeys(EQUAL_TIME, "") | {"Dice per case": NOT_RUN}
         if m:
             row |= {"Dice per case": cut(100 * m.dice), "s per step": cut(own["s per step"])}
         if np.isfinite(wanted):
-            row[STEPS] = f"{wanted:.0f}"
-            row["Dice of those"] = _nearest([(study, records), *others], study, whole, wanted, profile)
+            row |= {STEPS: f"{wanted:.0f}", "Dice of those": NOT_RUN}
+            near = _nearest([(study, records), *others], study, whole, wanted, profile)
+            if near:
+                of_cell = dice_of_seeds(answering(study, records, profile), names[title])
+                row |= _beside(near, of_cell, study)
         rows[title] = row
     return pd.DataFrame(rows).T.rename_axis("model")
 
@@ -209,15 +228,31 @@ def _state_by_title(study: Study, records: Sequence[Record], profile: str) -> di
     return {state.title: state for state in states(study, records, profile)}
 
 
-def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, profile: str) -> str:
-    """Dice of the network of a cell, trained for the number of steps nearest to one; "not run" without."""
+def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, profile: str) -> Near | None:
+    """The network of a cell, trained for the number of steps nearest to one; None without one."""
     asked = study.config(study.choose([whole])[0], 0, profile)
-    near: list[tuple[float, str]] = []
+    near: list[tuple[float, Near]] = []
     for other, records in found:
         for cell, state in zip(other.cells, states(other, records, profile), strict=True):
             config = other.config(cell, 0, profile)
             same = asked.train.model_copy(update={"steps": config.train.steps})
             off = abs(config.train.steps - steps) / steps
             if config == asked.model_copy(update={"train": same}) and state.measured and off <= NEAR:
-                near.append((off, f"{cut(100 * state.measured.dice)} at {config.train.steps} steps"))
-    return min(near)[1] if near else NOT_RUN
+                dice = dice_of_seeds(answering(other, records, profile), cell.cell)
+                near.append((off, Near(config.train.steps, state.measured.dice, dice)))
+    return min(near, key=lambda pair: pair[0])[1] if near else None
+
+
+def _beside(near: Near, of_cell: OfSeeds, study: Study) -> dict[str, str]:
+    """Full tuning for about the time of a cell, and the difference of the cell to it; text."""
+    shown = {"Dice of those": f"{cut(100 * near.dice)} at {near.steps} steps"}
+    seeds, found = compared(of_cell, near.of_seeds, study.seeds)
+    if found is None:
+        return shown | {"model minus those": NO_COMMON_SEED}
+    number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
+    over = f"{found.over.replace('case', unit_of(study.dataset))}, {number}"
+    return shown | {
+        "model minus those": signed(found.mean),
+        "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
+        "over": over,
+    }

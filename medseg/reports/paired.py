@@ -112,7 +112,7 @@ def paired(
 ) -> tuple[list[int], CrossedDifference | None]:
     """The seeds that two cells of a study have, and the difference of their Dice in points."""
     kept = answering(study, records, profile)
-    return compared(_of_seeds(kept, first, parts), _of_seeds(kept, second, parts), study.seeds)
+    return compared(dice_of_seeds(kept, first, parts), dice_of_seeds(kept, second, parts), study.seeds)
 
 
 def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], CrossedDifference | None]:
@@ -125,9 +125,14 @@ def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], C
     return seeds, paired_over_seeds(first, second)
 
 
-def _of_seeds(
-    records: Sequence[Record], cell: str, parts: Sequence[Part]
-) -> dict[int, dict[str, float | None]]:
+def dice_of_seeds(records: Sequence[Record], cell: str, parts: Sequence[Part] = ()) -> OfSeeds:
+    """Dice of every patient of one cell, by seed, from the records of one study and profile.
+
+    Args:
+        records: of `answering`.
+        cell: its name.
+        parts: of the split, all where none is named.
+    """
     return {
         r.identity.seed: {
             patient: None if dice is None else 100 * dice for patient, dice in patient_dice(r, *parts).items()

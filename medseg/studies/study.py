@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from medseg.config import Frozen, RunConfig, merged, resolve
 from medseg.errors import InputError
@@ -21,6 +21,8 @@ class Cell(Frozen):
         title: for tables.
         factors: levels of the factors that the study crosses; empty for a control.
         changes: nested changes to the profile's configuration.
+        steps_share: of the steps of the budget, those that the cell trains for; below 1 where it is to take
+            the time of another way to train.
         paper_dice: the paper's number in percent, None where it prints none.
     """
 
@@ -28,6 +30,7 @@ class Cell(Frozen):
     title: str
     factors: dict[str, bool] = {}
     changes: dict[str, Any] = {}
+    steps_share: float = Field(default=1.0, gt=0, le=1)
     paper_dice: float | None = None
 
 
@@ -126,7 +129,9 @@ class Study(Frozen):
         own = merged(self.changes, cell.changes)
         if profile == "smoke" and own.get("model", {}).get("weights"):
             named["model"] = {"weights": "stand_in"}
-        return resolve(profile, self.budgets.get(profile, {}), merged(own, named))
+        changes = self.budgets.get(profile, {}), merged(own, named)
+        steps = round(cell.steps_share * resolve(profile, *changes).train.steps)
+        return resolve(profile, *changes, {"train": {"steps": steps}})
 
     def choose(self, names: list[str] | None) -> list[Cell]:
         """The named cells, all where none is named.
@@ -184,11 +189,8 @@ def load(name: str, root: Path | None = None) -> Study:
             do="see medseg study list; run it in the folder of the book",
         )
     try:
-        fields = yaml.safe_load(path.read_text())
-        if isinstance(fields, dict) and (base := fields.get("base")):
-            fields = yaml.safe_load(path.with_name(f"{base}.yaml").read_text()) | fields
-        study = Study.model_validate(fields)
-    except (yaml.YAMLError, ValidationError, OSError) as error:
+        study = Study.model_validate(_fields(path))
+    except (yaml.YAMLError, ValidationError, OSError, RecursionError) as error:
         raise InputError(
             f"{path.name} does not describe a study",
             expected="the fields of medseg.studies.study.Study",
@@ -196,3 +198,12 @@ def load(name: str, root: Path | None = None) -> Study:
             do="correct the file",
         ) from error
     return study.model_copy(update={"cells": study._asked(study.rows)}) if study.rows else study
+
+
+def _fields(path: Path) -> object:
+    """What a file gives, on top of what its base gives."""
+    fields = yaml.safe_load(path.read_text())
+    if not isinstance(fields, dict) or not (base := fields.get("base")):
+        return fields
+    of_base = _fields(path.with_name(f"{base}.yaml"))
+    return of_base | fields if isinstance(of_base, dict) else fields

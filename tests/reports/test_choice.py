@@ -81,17 +81,20 @@ def test_equal_time(study, records, tiny_run):
     table = choice.equal_time_table(study, records, "colab", "full")
     assert table.loc["LORA", choice.STEPS] == str(round(1.5 * steps))
     assert table.loc["HEAD", "Dice of those"] == tables.NOT_RUN
-    assert list(table.loc["NORM"]) == [tables.NOT_RUN, "", "", ""]
-    longer = study.cells[0].model_copy(
-        update={
-            "cell": "longer",
-            "changes": study.cells[0].changes | {"train": {"steps": round(1.5 * steps)}},
-        }
-    )
+    assert list(table.loc["NORM"]) == [tables.NOT_RUN, *[""] * 6]
+    changes = study.cells[0].changes | {"train": {"steps": round(1.5 * steps)}}
+    longer = study.cells[0].model_copy(update={"cell": "longer", "changes": changes})
     other = study.model_copy(update={"name": "choice_time", "cells": (longer,)})
     more = [result(tiny_run.record, other, "longer", 1, 0.03, 1800.0, 3.0)]
     found = choice.equal_time_table(study, records, "colab", "full", [(other, more)])
     assert found.loc["LORA", "Dice of those"].endswith(f"at {round(1.5 * steps)} steps")
+    # LORA has 0.02 more than the record that all are made from, the longer run 0.03, case by case.
+    assert found.loc["LORA", "model minus those"] == "-1.00"
+    assert found.loc["LORA", "95 % interval"] == "-1.00 to -1.00"
+    assert found.loc["LORA", "over"].endswith("1 seed")
+    strange = [result(tiny_run.record, other, "longer", 2, 0.03, 1800.0, 3.0)]
+    apart = choice.equal_time_table(study, records, "colab", "full", [(other, strange)])
+    assert apart.loc["LORA", "model minus those"] == choice.NO_COMMON_SEED
     assert found.loc["HEAD", "Dice of those"] == tables.NOT_RUN
 
 

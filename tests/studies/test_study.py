@@ -5,7 +5,7 @@ import pytest
 from medseg.config import PROFILES, merged, resolve
 from medseg.errors import InputError
 from medseg.segmenter import measure_size
-from medseg.studies.study import ROOT, group, load, names, project_root
+from medseg.studies.study import ROOT, Cell, group, load, names, project_root
 
 STUDIES = names(ROOT)
 CELLS = [(name, cell.cell) for name in STUDIES for cell in load(name, ROOT).cells]
@@ -42,7 +42,8 @@ def test_a_cell_differs_where_it_says_so(name, cell, profile):
         said["model", "weights"] = "stand_in"
     assert plain.keys() == {path for path in own if "options" not in path}
     budget = leaves(load(name, ROOT).budgets.get(profile, {}))
-    assert differing <= {*said, *budget, ("data", "name"), ("train", "seed")}
+    shared = set() if chosen.steps_share == 1 else {("train", "steps")}
+    assert differing <= {*said, *budget, *shared, ("data", "name"), ("train", "seed")}
     assert all(own[path] == (tuple(v) if isinstance(v, list) else v) for path, v in said.items())
     assert own["data", "name"] == study.dataset and own["train", "seed"] == 5678
 
@@ -52,8 +53,11 @@ def test_a_cell_differs_where_it_says_so(name, cell, profile):
 def test_all_cells_have_one_budget_and_one_data_order(name, profile):
     study = load(name, ROOT)
     configs = [study.config(cell, 1234, profile) for cell in study.cells]
-    budgets = {(c.train.steps, c.train.batch, c.train.seed, c.data.split_seed) for c in configs}
+    whole = [study.config(c.model_copy(update={"steps_share": 1.0}), 1234, profile) for c in study.cells]
+    budgets = {(c.train.steps, c.train.batch, c.train.seed, c.data.split_seed) for c in whole}
     assert len(budgets) == 1
+    steps = [round(c.steps_share * whole[0].train.steps) for c in study.cells]
+    assert [config.train.steps for config in configs] == steps
     # At smoke all weights are stand-ins: two sources of one architecture are one run.
     assert profile == "smoke" or len({config.digest() for config in configs}) == len(configs)
 
@@ -130,6 +134,33 @@ def test_root_is_the_variable_then_the_folder_then_the_checkout(tmp_path, monkey
 def test_a_study_on_a_base_has_its_cells():
     base, own = (load(name, ROOT) for name in ("transseg_ablations", "transseg_ablations_acdc"))
     assert own.cells == base.cells and own.tables == base.tables and own.dataset == "ACDC" != base.dataset
+
+
+def test_a_base_may_have_a_base():
+    base, own = (load(name, ROOT) for name in ("medtuning_methods", "medtuning_methods_time_acdc"))
+    assert own.dataset == "ACDC" and own.budgets == base.budgets and own.changes == base.changes
+    assert own.cells == load("medtuning_methods_time", ROOT).cells
+
+
+def test_a_base_of_itself_is_refused(tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "own.yaml").write_text("base: own\n")
+    with pytest.raises(InputError, match="does not describe a study"):
+        load("own", tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "colab", "full"])
+def test_a_share_of_the_steps_changes_nothing_else(profile):
+    study = load("medtuning_inflation_time", ROOT)
+    (whole,) = load("medtuning_inflation", ROOT).choose(["center"])
+    asked = study.config(whole, 1, profile)
+    for cell in study.cells:
+        config = study.config(cell, 1, profile)
+        assert config.train.steps == round(cell.steps_share * asked.train.steps) < asked.train.steps
+        same = config.train.model_copy(update={"steps": asked.train.steps})
+        assert config.model_copy(update={"train": same}) == asked
+    with pytest.raises(ValueError, match="steps_share"):
+        Cell(cell="more", title="more", steps_share=1.5)
 
 
 def test_rows_are_cells_of_the_base_with_numbers_of_their_own():
