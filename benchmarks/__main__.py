@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,17 +39,19 @@ def main() -> None:
     try:
         for name in given.names or NAMES:
             with console.status(name):
-                rows += run(name, Options(quick=given.quick, run=given.run))
+                for row in run(name, Options(quick=given.quick, run=given.run)):
+                    rows.append(row)
+                    # A benchmark that is stopped has said and kept what it found so far.
+                    console.print(f"{name}: {row.what}: {row.ratio:.3f}", soft_wrap=True)
+                    write_atomic(given.output, json.dumps(report(rows, given.quick), indent=1) + "\n")
     except InputError as error:
         parser.error(str(error))
     console.print(table(rows))
-    write_atomic(given.output, json.dumps(report(rows, given.quick), indent=1) + "\n")
     console.print(f"written to {given.output}", soft_wrap=True)
 
 
-def run(name: str, options: Options) -> list[Row]:
-    rows: list[Row] = importlib.import_module(f"benchmarks.{name}").run(options)
-    return rows
+def run(name: str, options: Options) -> Iterator[Row]:
+    yield from importlib.import_module(f"benchmarks.{name}").run(options)
 
 
 def report(rows: list[Row], quick: bool) -> dict[str, object]:

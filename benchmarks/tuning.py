@@ -17,6 +17,7 @@ time.
 
 import statistics
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,7 +62,7 @@ class Measured(Frozen):
     step_s: float
 
 
-def run(options: Options) -> list[Row]:
+def run(options: Options) -> Iterator[Row]:
     warm, timed, rounds = (1, 2, 1) if options.quick else (2, 4, 2)
     warm, timed = (n * STRIDES[device_kind()] for n in (warm, timed))
     network = {"encoder": "vit_base_patch16_224", "image_px": 224, "slices": 5, "taps": (2, 5, 8, 11)}
@@ -69,7 +70,6 @@ def run(options: Options) -> list[Row]:
         network |= {"encoder": "vit_tiny_patch16_224", "image_px": 64}
     with subject(quick=True) as (card, cases, _):
         network |= {"weights": None, "in_channels": len(card.channels), "classes": len(card.labels)}
-        rows = []
         for decoder, precision in COMPARED[: 1 if options.quick else None]:
             train = {"steps": warm + timed + 1, "batch": 4, "precision": precision}
             sides = {
@@ -91,8 +91,7 @@ def run(options: Options) -> list[Row]:
             where = (
                 f"{network['encoder']}, {network['image_px']} px, {decoder['decoder']}, batch 4, {precision}"
             )
-            rows += compared(where, measured(sides, rounds), AIM if decoder is SMALL else None)
-        return rows
+            yield from compared(where, measured(sides, rounds), AIM if decoder is SMALL else None)
 
 
 def measured(sides: dict[str, Side], rounds: int) -> dict[str, Measured]:

@@ -146,7 +146,7 @@ def equal_time_table(
             row |= {STEPS: f"{wanted:.0f}", "Dice of those": NOT_RUN}
             near = _nearest([(study, records), *others], study, whole, wanted, profile)
             if near:
-                of_cell = dice_of_seeds(answering(study, records, profile), names[title])
+                of_cell = dice_of_seeds(answering(study, records, profile), names[str(title)])
                 row |= _beside(near, of_cell, study)
         rows[title] = row
     return pd.DataFrame(rows).T.rename_axis("model")

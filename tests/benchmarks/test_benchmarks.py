@@ -15,7 +15,7 @@ from benchmarks.training import STRIDES
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_and_returns_finite_ratios(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEDSEG_DATA", raising=False)
-    rows = run(name, Options(quick=True))
+    rows = list(run(name, Options(quick=True)))
     assert rows and {row.benchmark for row in rows} == {name}
     assert all(math.isfinite(row.ratio) and row.ratio >= 0 for row in rows)
     assert table(rows).row_count == len(rows)
