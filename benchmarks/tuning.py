@@ -129,7 +129,7 @@ def compared(where: str, found: dict[str, Measured], aim: float | None) -> list[
         }
         parts = ", ".join(f"{name} {value / MB:.0f}" for name, value in own.counted.items())
         for what, (baseline, ours, of) in figures.items():
-            note = parts if what == "memory by count" else where
+            note = f"{where}; {parts}" if what == "memory by count" else where
             rows.append(Row(NAME, f"{method} against {WHOLE}: {what}", "MB", baseline, ours, of, note))
         rows.append(Row(NAME, f"{method} against {WHOLE}: a step", "s", whole.step_s, own.step_s, note=where))
     return rows
