@@ -134,6 +134,14 @@ def test_study_run_of_a_group_leaves_out_what_has_no_data(medseg, phantoms, tmp_
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["pair_a"]
 
 
+def test_study_status_names_what_is_printed_and_no_cell(medseg):
+    code, out, _ = medseg("study", "status", "transseg_ablations")
+    assert code == 0
+    for title in ("BEiT-Random", "CT-DINO"):
+        (line,) = [line for line in out.splitlines() if title in line]
+        assert "reference" in line
+
+
 def test_study_status_json_lists_every_cell_with_the_papers_number(medseg):
     code, out, _ = medseg("study", "status", "transseg_main", "--json")
     cells = {cell["cell"]: cell for cell in json.loads(out)["cells"]}

@@ -80,6 +80,13 @@ def test_lifted_weights_hold_the_file(medseg, weights, tmp_path):
     model.load_state_dict(load_file(lifted))
 
 
+def test_a_first_layer_of_another_kind_is_not_written(medseg, tmp_path):
+    path = tmp_path / "lifted.safetensors"
+    code, _, err = medseg("vit_tiny_r_s16_p8_224", "-o", path)
+    assert code == 2 and "StdConv2dSame" in err and not path.exists()
+    assert medseg("vit_tiny_r_s16_p8_224")[0] == 0
+
+
 def test_random_numbers_follow_the_seed(medseg, tmp_path):
     paths = [tmp_path / f"{n}.safetensors" for n in range(3)]
     for path, seed in zip(paths, (0, 0, 1), strict=True):

@@ -14,7 +14,7 @@ from medseg.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from medseg.inflation.first_conv import Lifted
+    from medseg.inflation.first_conv import Lifted, LiftReport
 
 RuleName = Literal["center", "average", "linear", "variance", "rgb", "random"]
 
@@ -55,6 +55,7 @@ def inflate(
         source = weights.name
     lifted, report = lift(model, depth, rule, in_channels, generator_for(seed, "inflate"))
     if output is not None:
+        _readable(report)
         _write(lifted, output, {"architecture": name, "rule": rule, "source": source})
     if as_json:
         print(json.dumps({"name": name, "source": source, "skipped": skipped, **asdict(report)}, indent=1))
@@ -116,6 +117,18 @@ def _load(model: Any, path: Path) -> list[str]:
             do="choose the architecture that the file was made with",
         ) from error
     return skipped
+
+
+def _readable(report: "LiftReport") -> None:
+    """Refuse a file that timm would not read as this network: its first layer is of another kind now."""
+    changed = [f"{layer.key}: {layer.kind}, {layer.note}" for layer in report.layers if layer.note]
+    if changed:
+        raise InputError(
+            "timm could not read such a file",
+            expected="a first layer that stays of its kind",
+            got="; ".join(changed),
+            do="leave -o out, or keep the network in Python: medseg.inflation.first_conv.lift",
+        )
 
 
 def _write(lifted: "Lifted", path: Path, metadata: dict[str, str]) -> None:

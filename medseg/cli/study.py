@@ -113,7 +113,9 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
 
     table = Table(Column("cell", no_wrap=True), "paper", "status", "seeds", "Dice", "95 % interval", "pooled")
     notes = ["\n".join(map(_said, state.underway)) or state.reason or "" for state in states]
-    if any(notes):
+    printed_only = [(r.title, cut(r.paper_dice)) for r in study.references]
+    noted = any(notes) or bool(printed_only)
+    if noted:
         table.add_column("note")
     printed = "" if study.paper_table == "none" else f" ({study.paper_table})"
     where = f"{study.title}{printed}, {study.dataset}, profile {profile}"
@@ -126,7 +128,9 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
             row += [cut(100 * m.dice), f"{low} to {high}", cut(100 * m.dice_pooled)]
         else:
             row += ["", "", ""]
-        table.add_row(*row, *([note] if any(notes) else []))
+        table.add_row(*row, *([note] if noted else []))
+    for title, number in printed_only:
+        table.add_row("", number, "reference", "", "", "", "", f"{title}: printed, no cell of the study")
     return table
 
 

@@ -155,6 +155,19 @@ def inflate_fully(
     return FullyInflated(trunk, depth)
 
 
+# Classes and names of timm that mix positions in another way than by a convolution, and gates that have
+# attention in their names and weigh channels or pixels of one slice.
+MIXERS = ("attention", "attn", "lambda", "spatialgating", "xca", "litemla")
+TOKEN_LAYERS = ("mlp_tokens", "linear_tokens")
+GATES = ("splitattn", "selectivekernelattn", "channelattn", "spatialattn")
+
+
+def _mixes_positions(key: str, layer: nn.Module) -> bool:
+    kind = type(layer).__name__.lower()
+    mixes = any(name in kind for name in MIXERS) and not any(name in kind for name in GATES)
+    return mixes or isinstance(layer, nn.RNNBase) or key.endswith(TOKEN_LAYERS)
+
+
 def require_plain(model: nn.Module, first: list[str]) -> None:
     """Raise where a layer would not be its own 3D counterpart.
 
@@ -165,7 +178,7 @@ def require_plain(model: nn.Module, first: list[str]) -> None:
     reasons = [
         f"{key}: {type(layer).__name__}"
         for key, layer in model.named_modules()
-        if "attention" in type(layer).__name__.lower()
+        if _mixes_positions(key, layer)
         or (isinstance(layer, nn.modules.conv._ConvNd) and type(layer) not in (nn.Conv2d, Conv2dSame))
         or (isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros")
         or (key in first and not (isinstance(layer, nn.Conv2d) and layer.in_channels == 3))

@@ -63,9 +63,7 @@ def _other_methods(printed: "pd.Series[float]") -> dict[str, str]:
 def _measured(study: Study, profile: str) -> dict[tuple[str, str], str]:
     records = records_of(study)
     found = {state.cell: state for state in states(study, records, profile)}
-    here = VARIABLE in os.environ and lacks_data(study.config(study.cells[0], 0, profile)) is None
-    # Records are proof that the data were at hand, wherever this page is built.
-    absent = NOT_RUN if records or here else NO_DATA
+    absent = word_for_absent(study, records, profile)
     row: dict[tuple[str, str], str] = {}
     for block, field in ((PER_CASE, "dice"), (POOLED, "dice_pooled")):
         for cell, _, title in ARMS:
@@ -74,6 +72,13 @@ def _measured(study: Study, profile: str) -> dict[tuple[str, str], str]:
     return row | {
         ("seeds", title): f"{len(found[cell].seeds_done)} of {len(study.seeds)}" for cell, _, title in ARMS
     }
+
+
+def word_for_absent(study: Study, records: Sequence[Record], profile: str) -> str:
+    """What stands for a cell without a record: that it was not run, or that its data are not at hand."""
+    here = VARIABLE in os.environ and lacks_data(study.config(study.cells[0], 0, profile)) is None
+    # Records are proof that the data were at hand, wherever this page is built.
+    return NOT_RUN if records or here else NO_DATA
 
 
 def organ_table(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def _cost(found: Measured) -> dict[str, str]:
     in_mm = found.nsd is not None
     return {
         "HD95 mm": cut(found.hd95_mm) if in_mm else NO_SPACING,
-        "undefined": str(found.hd95_undefined) if in_mm else "",
+        "undefined": f"{found.hd95_undefined:g}" if in_mm else "",
         "NSD": cut(_percent(found.nsd)) if in_mm else NO_SPACING,
         "train min": cut(found.train_s / 60, 1),
         "s per case": cut(found.infer_s_per_case),

@@ -40,7 +40,7 @@ class Measured(Frozen):
     dice_per_label: dict[int, float]
     dice_per_seed: dict[int, float]
     hd95_mm: float | None
-    hd95_undefined: int
+    hd95_undefined: float
     nsd: float | None
     train_s: float
     infer_s_per_case: float
@@ -176,7 +176,7 @@ def measure(records: Sequence[Record]) -> Measured:
         },
         dice_per_seed={r.identity.seed: _mean([s.mean_dice]) for r, s in zip(records, both, strict=True)},
         hd95_mm=_mean_or_none(s.mean_hd95_mm for s in both),
-        hd95_undefined=sum(label.n_no_distance for s in both for label in s.labels),
+        hd95_undefined=round(_mean(float(sum(label.n_no_distance for label in s.labels)) for s in both), 1),
         nsd=_mean_or_none(s.mean_nsd for s in both),
         train_s=_mean(r.cost.train_s for r in records),
         infer_s_per_case=_mean(r.cost.infer_s_per_case for r in records),

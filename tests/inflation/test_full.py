@@ -1,5 +1,6 @@
 """Networks inflated in full against their 2D parents."""
 
+from collections import OrderedDict
 from functools import partial
 
 import pytest
@@ -11,7 +12,8 @@ import timm
 from timm.models.convmixer import ConvMixer
 
 from medseg.errors import InputError
-from medseg.inflation.full import FULL_RULES, DepthConv, inflate_fully, slices_mixed
+from medseg.inflation.first_conv import first_layers
+from medseg.inflation.full import FULL_RULES, DepthConv, inflate_fully, require_plain, slices_mixed
 
 DEPTH = 4
 
@@ -95,10 +97,17 @@ def test_average_mixes_slices():
 
 
 def test_batch_norm_over_slices_is_batch_norm_over_voxels():
-    volume, norm_2d, norm_3d = torch.randn(2, 3, DEPTH, 5, 5), nn.BatchNorm2d(3), nn.BatchNorm3d(3)
-    folded = norm_2d(volume.movedim(2, 1).flatten(0, 1)).unflatten(0, (2, DEPTH)).movedim(1, 2)
-    torch.testing.assert_close(folded, norm_3d(volume))
-    torch.testing.assert_close(norm_2d.running_mean, norm_3d.running_mean)
+    flat = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3, padding=1), norm=nn.BatchNorm2d(4))).train()
+    flat.pretrained_cfg = {"first_conv": "conv"}
+    inflated = inflate_fully(flat, DEPTH, kernel_depth=1)
+    solid = nn.Sequential(nn.Conv3d(1, 4, (1, 3, 3), padding=(0, 1, 1)), nn.BatchNorm3d(4)).train()
+    with torch.no_grad():
+        solid[0].weight.copy_(flat.conv.weight.sum(1, keepdim=True).unsqueeze(2))
+        solid[0].bias.copy_(flat.conv.bias)
+    volume = torch.randn(2, 1, DEPTH, 5, 5)
+    torch.testing.assert_close(inflated(volume), solid(volume))
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(inflated.trunk.norm, name), getattr(solid[1], name))
 
 
 def test_depth_conv_is_a_3d_convolution_inside():
@@ -113,6 +122,26 @@ def test_training_reaches_every_parameter():
     inflated = inflate_fully(network("resnet").train(), DEPTH)
     inflated(window().expand(2, -1, -1, -1, -1)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in inflated.parameters())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mixer_s32_224", "resmlp_12_224", "gmlp_ti16_224", "sequencer2d_s", "lambda_resnet26rpt_256"]
+    + ["edgenext_xx_small", "xcit_nano_12_p16_224", "efficientvit_b0"],
+)
+def test_what_mixes_positions_without_a_convolution_is_refused(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=0)
+    with pytest.raises(InputError, match="cannot be inflated in full"):
+        inflate_fully(model, DEPTH)
+
+
+@pytest.mark.parametrize(
+    "name", ["convmixer_768_32", "resnest14d", "skresnet18", "cspresnet50", "convnext_atto"]
+)
+def test_gates_and_convolutions_of_other_names_are_not(name):
+    with torch.device("meta"):
+        require_plain(model := timm.create_model(name, num_classes=0), first_layers(model))
 
 
 @pytest.mark.parametrize("name", ["test_vit", "resnetv2_50x1_bit"])

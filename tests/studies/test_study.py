@@ -4,6 +4,7 @@ import pytest
 
 from medseg.config import PROFILES, merged, resolve
 from medseg.errors import InputError
+from medseg.models import config_of
 from medseg.segmenter import measure_size
 from medseg.studies.study import ROOT, Cell, group, load, names, project_root
 
@@ -88,6 +89,20 @@ def test_stages_fit_the_pixels_of_the_full_recipe(cell):
     config = study.config(chosen, 1234, "full")
     # A network that the pixels do not fit is refused.
     assert measure_size(config.model).input_shape[-1] == config.model.image_px >= 240
+
+
+OF_THE_PAPER = [
+    n for n in STUDIES if n.startswith("transseg_") and not {"ablations", "longer"} & {*n.split("_")}
+]
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
+def test_the_main_studies_take_the_network_of_the_paper_at_full(name):
+    study, asked = load(name, ROOT), config_of("transseg-beit-base-5")
+    model = study.config(study.choose(["transfer_depth"])[0], 1234, "full").model
+    for field in ("encoder", "decoder", "taps", "slices", "decoder_channels", "inflation"):
+        assert getattr(model, field) == getattr(asked, field), field
+    assert model.weights == "beit_base"
 
 
 def test_unknown_study():
