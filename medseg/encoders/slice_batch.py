@@ -14,6 +14,7 @@ from medseg.encoders.checkpoints import LoadReport
 from medseg.encoders.contract import Encoder
 from medseg.encoders.sites import Site
 from medseg.encoders.timm_encoder import TimmEncoder
+from medseg.errors import InputError
 from medseg.shapes import BATCH, CHANNEL, DEPTH, Windows
 
 
@@ -24,10 +25,21 @@ class SliceBatch(Encoder):
 
     Args:
         plane: an encoder of windows of one slice.
+
+    Raises:
+        InputError: a plane without blocks of a 2D network, such as Video Swin: adapters would not meet the
+            slices of a window in it.
     """
 
     def __init__(self, plane: Encoder):
         super().__init__()
+        if not any(isinstance(part, TimmEncoder) for part in plane.modules()):
+            raise InputError(
+                "slices as a batch need a 2D network",
+                expected="an encoder of images",
+                got=type(plane).__name__,
+                do="leave mixing at patch: this encoder sees depth by itself",
+            )
         self.plane = plane
         self.channels, self.strides = plane.channels, plane.strides
 

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from block_calls import check_recomputed
 
 from medseg.decoders.med_upernet import MedUPerNet
 from medseg.encoders.med_vit import MedVit
+from medseg.encoders.registry import make
 from medseg.encoders.slice_batch import SliceBatch, VolumeLogits
 from medseg.encoders.timm_encoder import TimmEncoder
+from medseg.errors import InputError
 from medseg.segmenter import Segmenter
 
 SLICES, PX, TAPS = 5, 32, (1, 2, 3, 5)
@@ -94,14 +97,21 @@ def test_sites_are_named_blocks_whose_tokens_are_volumes_of_slices(plane):
 
 def test_recomputed_activations_change_no_bit(plane):
     network = segmenter(plane).train()
-    gradients = []
-    for _ in range(2):
+
+    def step():
         network.zero_grad()
         torch.manual_seed(0)
         network(windows()).square().mean().backward()
-        gradients.append([p.grad for p in network.parameters()])
-        network.recompute_activations()
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+        return [p.grad for p in network.parameters()]
+
+    blocks = [site.block for site in network.encoder.sites()]
+    plain, again = check_recomputed(blocks, step, network.recompute_activations)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_an_encoder_of_volumes_is_refused():
+    with pytest.raises(InputError, match="need a 2D network"):
+        make("video_swin_tiny", 1, SLICES, PX, (0, 1), "slices")
 
 
 def test_depth_is_that_of_the_windows(plane):

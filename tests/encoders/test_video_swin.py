@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from block_calls import check_recomputed
 from torch import nn
 
 import medseg.compat  # noqa: F401  isort: skip
@@ -187,13 +188,14 @@ def test_a_pair_of_tokens_reads_the_bias_of_its_own_offset():
 @pytest.mark.parametrize("taps", [ALL, (0, 2)])
 def test_gradients_reach_every_parameter_again_when_recomputed(taps):
     encoder = VideoSwinEncoder(TOY, 1, 5, 32, taps).train()
-    gradients = []
-    for _ in range(2):
+
+    def step():
         encoder.zero_grad()
         sum(feature.square().sum() for feature in encoder(numbers(1, 1, 5, 32, 32))).backward()
-        gradients.append({name: p.grad.clone() for name, p in encoder.named_parameters()})
-        encoder.recompute_activations()
-    first, second = gradients
+        return {name: p.grad.clone() for name, p in encoder.named_parameters()}
+
+    blocks = [site.block for site in encoder.sites()]
+    first, second = check_recomputed(blocks, step, encoder.recompute_activations)
     assert all(gradient.abs().sum() > 0 for gradient in first.values())
     assert all(torch.equal(first[name], second[name]) for name in first)
 
