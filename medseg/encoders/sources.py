@@ -111,7 +111,11 @@ WEIGHTS: dict[str, WeightsCard] = {
         "vit_base_patch16_224.mae", None, "ImageNet-1k, masked patches", "SSL", "CC-BY-NC-4.0"
     ),
     "vit_base_clip": _timm(
-        "vit_base_patch16_clip_224.openai", None, "400 million images with text", "SSL", "Apache-2.0"
+        "vit_base_patch16_clip_quickgelu_224.openai",
+        None,
+        "400 million images with text",
+        "SSL",
+        "Apache-2.0",
     ),
     "vit_base_moco": WeightsCard(
         file="vit-b-300ep.pth.tar",

@@ -88,7 +88,7 @@ def within(
         study: a study, or one table of it.
         records: what was found.
         profile: budget of the records.
-        memory_gb: peak memory of training.
+        memory_gb: peak memory of a run, training and scoring.
         file_mb: size of the file of what was tuned.
         minutes: of training.
 

@@ -54,8 +54,8 @@ def tuning_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
         Text, indexed by the title of the cell. Parameters are in millions: `tuned` are those that train,
         `inserted` those that the same network has not when it trains whole, empty where that was not run.
         `% tuned` is of the network as it runs. Seconds are wall time, a mean over seeds; `peak` is the
-        memory of training, in GB; `file` holds what was tuned, in MB, empty where everything was. A cell
-        without a record says why in place of its Dice, and nothing else.
+        memory of the run, training and scoring, in GB; `file` holds what was tuned, in MB, empty where
+        everything was. A cell without a record says why in place of its Dice, and nothing else.
     """
     dice = tables.dice_table(study, records, profile).to_dict("index")
     done, whole, rows = _done(study, records, profile), _whole(records, profile), []
