@@ -159,6 +159,8 @@ BAD = {
     "no data": (("train", "DIR/nowhere", "-o", "DIR/run"), "expected"),
     "no run": (("predict", "DIR/nowhere", "DIR/a.nii.gz", "-o", "DIR/out"), "holds no run"),
     "no predictions": (("evaluate", "DIR/nowhere", "DIR", "-o", "DIR/m.csv"), "expected"),
+    "unknown data set": (("evaluate", "DIR", "DIR", "-o", "DIR/m.csv", "--dataset", "Nobody"), "BraTS2020"),
+    "not of BraTS": (("evaluate", "DIR", "DIR", "-o", "DIR/m.csv", "--server-2020"), "rules of BraTS"),
     "unknown page": (("book", "build", "--page", "nothing"), "no notebook"),
     "both options": (("train", "DIR", "-o", "DIR/run", "--resume", "--overwrite"), "exclude"),
     "three parts": (("train", "DATA", "-o", "DIR/run", "--profile", "smoke", "--accumulate", 3), "not valid"),

@@ -11,14 +11,13 @@ PATIENT = re.compile(r"BraTS(19|20)_\w+")
 # In the order of the card's channels, in which TransBTS (Med-Tuning trains on its files) stacks them.
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 TRAINING = ("MICCAI_BraTS_2019_Data_Training", "MICCAI_BraTS2020_TrainingData")
-VALIDATION = ("MICCAI_BraTS_2019_Data_Validation", "MICCAI_BraTS2020_ValidationData")
 # Label files that the publisher named otherwise.
 OTHER_LABEL_NAMES = {"BraTS20_Training_355": "W39_1998.09.19_Segm.nii"}
 
 
 def is_brats(folder: Path) -> bool:
     """Whether a folder holds patients of BraTS 2019 or 2020, in its folder of training data or at hand."""
-    return bool(_patients(folder, TRAINING))
+    return bool(_patients(folder))
 
 
 def read_brats(folder: Path) -> tuple[DatasetCard, list[Case]]:
@@ -32,10 +31,10 @@ def read_brats(folder: Path) -> tuple[DatasetCard, list[Case]]:
 
     Raises:
         InputError: no patients, both releases in one folder, a patient twice, files missing (also for a
-            folder of validation data, whose labels are not public: see `read_brats_unlabelled`).
+            folder of validation data, whose labels are not public: see `brats_patient`).
     """
     folder = Path(folder)
-    patients = _patients(folder, TRAINING)
+    patients = _patients(folder)
     years = {patient.name[:7] for patient in patients}
     names = {patient.name for patient in patients}
     if len(years) != 1 or len(names) != len(patients):
@@ -49,18 +48,18 @@ def read_brats(folder: Path) -> tuple[DatasetCard, list[Case]]:
     return DATASETS[f"BraTS20{year[-2:]}"], [_case(patient, labelled=True) for patient in patients]
 
 
-def read_brats_unlabelled(folder: Path) -> list[Case]:
-    """Read the patients without labels of a folder of validation data; empty when it has none.
+def brats_patient(folder: Path) -> Case | None:
+    """The four modalities in the folder of one patient, labelled or not; None where it is no such folder.
 
     Raises:
         InputError: a modality is missing.
     """
-    patients = _patients(Path(folder), VALIDATION)
-    return [_case(patient, labelled=False) for patient in patients if _labels(patient) is None]
+    folder = Path(folder)
+    return _case(folder, labelled=False) if PATIENT.fullmatch(folder.name) and folder.is_dir() else None
 
 
-def _patients(folder: Path, official: tuple[str, ...]) -> list[Path]:
-    roots = [folder, *(folder / name for name in official)]
+def _patients(folder: Path) -> list[Path]:
+    roots = [folder, *(folder / name for name in TRAINING)]
     places = [place for root in roots for place in (root, root / "HGG", root / "LGG") if place.is_dir()]
     found = (p for place in places for p in place.iterdir() if PATIENT.fullmatch(p.name) and p.is_dir())
     return sorted(found, key=lambda patient: patient.name)

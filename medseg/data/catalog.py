@@ -306,3 +306,14 @@ DATASETS: dict[str, DatasetCard] = {card.name: card for card in _DECATHLON} | {
         }
     ),
 }
+
+
+def card_of(name: str) -> DatasetCard:
+    """The card of a data set by its name.
+
+    Raises:
+        InputError: no such data set.
+    """
+    if name not in DATASETS:
+        raise InputError("unknown data set", expected=" | ".join(DATASETS), got=name, do="name one of these")
+    return DATASETS[name]

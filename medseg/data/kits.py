@@ -39,14 +39,14 @@ def read_kits(folder: Path) -> tuple[DatasetCard, list[Case]]:
     return DATASETS["KiTS19"], [_case(place, labelled=True) for place in folders]
 
 
-def read_kits_unlabelled(folder: Path) -> list[Case]:
-    """Read the cases from case_00210 on, whose labels are not public; empty when there are none.
+def kits_case(folder: Path) -> Case | None:
+    """The image in the folder of one case, labelled or not; None where it is no such folder.
 
     Raises:
-        InputError: an image is missing.
+        InputError: the image is missing.
     """
-    folders = [place for place in _folders(Path(folder)) if _number(place) >= LABELLED_CASES]
-    return [_case(place, labelled=False) for place in folders]
+    folder = Path(folder)
+    return _case(folder, labelled=False) if CASE.fullmatch(folder.name) and folder.is_dir() else None
 
 
 def _folders(folder: Path) -> list[Path]:

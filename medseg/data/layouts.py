@@ -6,10 +6,11 @@ from pathlib import Path
 
 from medseg.data.acdc import is_acdc, read_acdc
 from medseg.data.bcv import is_bcv, read_bcv
-from medseg.data.brats import is_brats, read_brats
+from medseg.data.brats import brats_patient, is_brats, read_brats
 from medseg.data.catalog import Case, DatasetCard
-from medseg.data.kits import is_kits, read_kits
+from medseg.data.kits import is_kits, kits_case, read_kits
 from medseg.data.msd import is_msd, read_msd
+from medseg.data.volume import case_name
 from medseg.errors import InputError
 
 
@@ -55,3 +56,13 @@ def read_folder(folder: Path) -> tuple[DatasetCard, list[Case]]:
             do="point to the data set's own folder, Task04_Hippocampus for example",
         )
     return layout.read(Path(folder))
+
+
+def image_of(path: Path) -> Case:
+    """The image that a path stands for: that of a patient's folder of BraTS or KiTS19, or the path itself.
+
+    Raises:
+        InputError: a file is missing from the folder of a patient.
+    """
+    of_folder = (reader(Path(path)) for reader in (brats_patient, kits_case))
+    return next((case for case in of_folder if case), Case(case_name(Path(path)), Path(path), None))

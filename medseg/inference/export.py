@@ -6,12 +6,16 @@ from pathlib import Path
 import torch
 
 from medseg.data.cases import to_label_values
+from medseg.data.catalog import Case
+from medseg.data.channels import read_channels
 from medseg.data.checks import check_pair
+from medseg.data.layouts import image_of
 from medseg.data.transforms import normalise
-from medseg.data.volume import case_name, read, write_labels
+from medseg.data.volume import Volume, case_name, write_labels
 from medseg.errors import InputError
 from medseg.files import make_folder
 from medseg.inference.slice_windows import predict
+from medseg.metrics.regions import without_small_enhancing
 from medseg.training.precision import plan
 from medseg.training.run_folder import load_model
 
@@ -19,15 +23,18 @@ from medseg.training.run_folder import load_model
 def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterator[Path]:
     """Predict every image and write `output/<name>.nii.gz`; gives each path when it is written.
 
-    A NIfTI image keeps its full file name; other formats get `.nii.gz`. All images are read and checked
-    before the first is predicted, so that bad input leaves nothing half done.
+    A NIfTI image keeps its full file name; other formats get `.nii.gz`. A patient's folder of BraTS is one
+    image of four files, one of KiTS19 an image, both with the folder's name (`medseg.data.layouts.image_of`).
+    All images are read and checked before the first is predicted, so that bad input leaves nothing half done.
+    Small enhancing tumours are relabelled where the run scored them so.
 
     Raises:
         InputError: no finished run, a bad image, another number of channels, two images of one name, or an
             output that would replace an image.
     """
     segmenter, run = load_model(run_dir)
-    targets = [Path(output) / _target_name(Path(image)) for image in images]
+    cases = [image_of(Path(image)) for image in images]
+    targets = [Path(output) / _target_name(case) for case in cases]
     if len(set(targets)) < len(targets):
         raise InputError(
             "two images have the same name",
@@ -35,7 +42,7 @@ def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterat
             got=", ".join(sorted({t.name for t in targets if targets.count(t) > 1})),
             do="predict them into different folders",
         )
-    given = {Path(image).resolve() for image in images}
+    given = {file.resolve() for case in cases for file in (case.image, *case.more_channels)}
     if over := [target.name for target in targets if target.resolve() in given]:
         raise InputError(
             "label maps would replace the images",
@@ -43,18 +50,24 @@ def predict_files(run_dir: Path, images: Sequence[Path], output: Path) -> Iterat
             got=f"{output}, which holds {over[0]}",
             do="name a new folder",
         )
-    for image in images:
-        check_pair(read(Path(image)), run.card)
+    for case in cases:
+        check_pair(_read(case), run.card)
     make_folder(output)
     chosen = plan(run.config.train.precision, segmenter)
-    for image, target in zip(images, targets, strict=True):
-        volume = read(Path(image))
+    for case, target in zip(cases, targets, strict=True):
+        volume = _read(case)
         array = torch.from_numpy(normalise(volume.array, run.card))
         labels = to_label_values(predict(segmenter, array, run.config.model, chosen), run.card)
+        if least := run.config.data.least_enhancing_voxels:
+            labels = without_small_enhancing(labels, least)
         write_labels(volume, labels, target)
         yield target
 
 
-def _target_name(image: Path) -> str:
-    nifti = image.name.lower().endswith((".nii", ".nii.gz"))
-    return image.name if nifti else f"{case_name(image)}.nii.gz"
+def _read(case: Case) -> Volume:
+    return read_channels((case.image, *case.more_channels))
+
+
+def _target_name(case: Case) -> str:
+    own = case_name(case.image) == case.id and case.image.name.lower().endswith((".nii", ".nii.gz"))
+    return case.image.name if own else f"{case.id}.nii.gz"

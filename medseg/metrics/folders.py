@@ -1,11 +1,13 @@
 """Scoring a folder of predictions against a folder of references: `medseg evaluate`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from medseg.data.catalog import DatasetCard
 from medseg.data.checks import GRID_TOLERANCE, corner_distance
 from medseg.data.nifti import SUFFIXES
 from medseg.data.volume import Volume, case_name, read_labels
@@ -13,6 +15,7 @@ from medseg.errors import InputError
 from medseg.files import write_atomic
 from medseg.metrics.case import CaseScore, score_case
 from medseg.metrics.overlap import foreground
+from medseg.metrics.regions import as_server_2020, score_as_card
 
 
 def evaluate_folders(
@@ -21,6 +24,9 @@ def evaluate_folders(
     labels: Mapping[int, str] | None = None,
     tolerance_mm: float = 1.0,
     spacing_known: bool = True,
+    card: DatasetCard | None = None,
+    least_enhancing_voxels: int = 0,
+    server_2020: bool = False,
 ) -> pd.DataFrame:
     """Score every prediction in a folder against the reference of the same name.
 
@@ -33,30 +39,48 @@ def evaluate_folders(
         labels: Labels of the data set; None takes all labels found in the references, background excluded.
         tolerance_mm: Tolerance of the NSD in mm.
         spacing_known: False for files that lost their voxel spacing: nothing is given in mm or ml.
+        card: Data set whose regions, or labels, and tolerance are scored in place of the two above.
+        least_enhancing_voxels: With a card of BraTS, see `medseg.metrics.regions.score_as_card`.
+        server_2020: With a card of BraTS, see `medseg.metrics.regions.as_server_2020`.
 
     Returns:
         One row per case and label, sorted by case; the columns are the fields of `CaseScore`, None as NaN.
 
     Raises:
-        InputError: A folder or a counterpart is missing, grids differ, or a map is not usable.
+        InputError: A folder or a counterpart is missing, grids differ, a map is not usable, or a rule of
+            BraTS is asked for without its card or its spacing.
     """
+    brats = card is not None and "ET" in card.structures.values() and spacing_known
+    if (least_enhancing_voxels or server_2020) and not brats:
+        raise InputError(
+            "these are rules of BraTS",
+            expected="a data set of BraTS, and files with their spacing",
+            got="no data set" if card is None else card.name,
+            do="name it (--dataset BraTS2020), or leave the rules out",
+        )
     pairs = _pair(_maps(Path(pred_dir)), _maps(Path(ref_dir)))
-    wanted = foreground(labels) if labels is not None else _labels_in(ref for _, _, ref in pairs)
-    if not wanted:
+    if card is not None:
+        asked = partial(score_as_card, card=card, least_enhancing_voxels=least_enhancing_voxels)
+    else:
+        wanted = _wanted(labels, pairs)
+        asked = partial(score_case, labels=wanted, tolerance_mm=tolerance_mm)
+    scores = [row for name, pred, ref in pairs for row in _score(name, pred, ref, asked, spacing_known)]
+    scores = as_server_2020(scores) if server_2020 else scores
+    frame = pd.DataFrame([row.model_dump() for row in scores], columns=list(CaseScore.model_fields))
+    # A column that holds only None would otherwise be of type object.
+    return frame.astype(dict.fromkeys(("dice", "hd95_mm", "nsd", "volume_ml", "reference_ml"), float))
+
+
+def _wanted(labels: Mapping[int, str] | None, pairs: Iterable[tuple[str, Path, Path]]) -> list[int]:
+    found = foreground(labels) if labels is not None else _labels_in(ref for _, _, ref in pairs)
+    if not found:
         raise InputError(
             "there is no label to score",
             expected="at least one label other than 0",
             got="none in the references" if labels is None else "none in labels",
             do="pass the labels of the data set, or check the reference folder",
         )
-    scores = [
-        row
-        for name, pred, ref in pairs
-        for row in _score(name, pred, ref, wanted, tolerance_mm, spacing_known)
-    ]
-    frame = pd.DataFrame([row.model_dump() for row in scores], columns=list(CaseScore.model_fields))
-    # A column that holds only None would otherwise be of type object.
-    return frame.astype(dict.fromkeys(("dice", "hd95_mm", "nsd", "volume_ml", "reference_ml"), float))
+    return found
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
@@ -70,19 +94,13 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _score(
-    name: str, pred: Path, ref: Path, labels: list[int], tolerance_mm: float, spacing_known: bool
+    name: str, pred: Path, ref: Path, asked: Callable[..., list[CaseScore]], spacing_known: bool
 ) -> list[CaseScore]:
     predicted, reference = read_labels(pred), read_labels(ref)
     _check_grid(predicted, reference, pred, ref)
     try:
-        return score_case(
-            name,
-            predicted.array[0],
-            reference.array[0],
-            labels,
-            reference.spacing_mm if spacing_known else None,
-            tolerance_mm,
-        )
+        spacing_mm = reference.spacing_mm if spacing_known else None
+        return asked(name, predicted.array[0], reference.array[0], spacing_mm=spacing_mm)
     except InputError as error:
         what = f"{error.what} ({pred} against {ref})"
         raise InputError(what, expected=error.expected, got=error.got, do=error.do) from error

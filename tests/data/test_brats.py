@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from brats_trees import FOLDER_2019, FOLDER_2020, LEVELS, NAMES_2019, SHAPE, brats_2019, brats_2020, patient
 
-from medseg.data.brats import MODALITIES, is_brats, read_brats, read_brats_unlabelled
+from medseg.data.brats import MODALITIES, brats_patient, is_brats, read_brats
 from medseg.data.catalog import DATASETS
 from medseg.data.channels import read_channels
 from medseg.data.checks import check_pair
@@ -66,13 +66,12 @@ def test_case_355_has_its_labels_under_their_published_name(tmp_path):
 def test_validation_data_have_no_labels(tmp_path):
     places = tmp_path / "MICCAI_BraTS_2019_Data_Validation", tmp_path / "MICCAI_BraTS2020_ValidationData"
     for place, name in zip(places, ("BraTS19_CBICA_AAM_1", "BraTS20_Validation_001"), strict=True):
-        patient(place, name, labels=False)
-        (case,) = read_brats_unlabelled(place)
+        case = brats_patient(patient(place, name, labels=False))
         assert case.id == name and case.labels is None and len(case.more_channels) == 3
         assert "validation data" in refused("files are missing", place).do
-    assert len(read_brats_unlabelled(tmp_path)) == 2
+        assert brats_patient(place) is None and brats_patient(place / "BraTS19_nobody_1") is None
     brats_2019(tmp_path)
-    assert len(read_brats(tmp_path)[1]) == 3 and read_brats_unlabelled(tmp_path / FOLDER_2019) == []
+    assert len(read_brats(tmp_path)[1]) == 3
 
 
 @pytest.mark.parametrize("part", [*MODALITIES, "seg"])

@@ -7,7 +7,7 @@ from kits_trees import AFFINE, SHAPE, kits, voxels
 
 from medseg.data.cases import load_case
 from medseg.data.catalog import DATASETS
-from medseg.data.kits import is_kits, read_kits, read_kits_unlabelled
+from medseg.data.kits import is_kits, kits_case, read_kits
 from medseg.data.volume import read, write_labels
 from medseg.errors import InputError
 
@@ -24,7 +24,8 @@ def test_the_first_210_cases_have_labels(tmp_path):
     assert card is DATASETS["KiTS19"]
     assert [case.id for case in cases] == ["case_00000", "case_00001", "case_00209"]
     assert all(case.labels.is_file() and case.image.is_file() for case in cases)
-    (case,) = read_kits_unlabelled(tmp_path)
+    case = kits_case(tmp_path / "data" / "case_00210")
+    assert kits_case(tmp_path / "data") is None
     assert case.id == "case_00210" and case.labels is None
     assert load_case(cases[0], card).labels.unique().tolist() == [0, 1, 2]
 
@@ -59,7 +60,7 @@ def test_labels_are_written_back_slices_first(tmp_path):
 def test_missing_images_and_labels_are_named(tmp_path):
     place = kits(tmp_path) / "data"
     (place / "case_00210" / "imaging.nii.gz").unlink()
-    assert refused("files are missing", tmp_path, read_kits_unlabelled).got == "no imaging.nii.gz"
+    assert refused("files are missing", place / "case_00210", kits_case).got == "no imaging.nii.gz"
     (place / "case_00001" / "imaging.nii.gz").unlink()  # as the repository is before its script has run
     error = refused("files are missing", tmp_path)
     assert error.got == "no imaging.nii.gz" and "publisher's script" in error.do
@@ -71,4 +72,3 @@ def test_a_folder_without_labelled_cases_is_refused(tmp_path):
     assert refused("no labelled case", tmp_path / "none").got == "no such folder"
     kits(tmp_path, numbers=())
     assert refused("no labelled case", tmp_path).got == "none"
-    assert len(read_kits_unlabelled(tmp_path)) == 1

@@ -1,6 +1,8 @@
 """Runs on the data of Med-Tuning, from the official layout to a record whose rows are regions."""
 
+import json
 from functools import cache
+from shutil import copytree
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +11,12 @@ import pytest
 from brats_trees import brats_2019, brats_2020
 from kits_trees import kits
 
+from medseg.data.catalog import DATASETS
 from medseg.data.folds import five_folds
 from medseg.data.splits import msd_split
 from medseg.errors import InputError
+from medseg.inference.export import predict_files
+from medseg.metrics.folders import evaluate_folders
 from medseg.metrics.summary import case_means
 from medseg.records import store
 from medseg.studies import run as runs
@@ -79,6 +84,56 @@ def test_the_dice_of_a_record_is_the_mean_of_its_regions(name, fold, run):
     found = measure([record])
     assert list(found.dice_per_label) == list(data.card.structures)
     assert found.dice == pytest.approx(np.mean(list(found.dice_per_label.values())))
+
+
+@pytest.mark.parametrize(("name", "fold"), CHOICES)
+def test_patients_folders_are_predicted_and_scored_as_in_the_record(name, fold, run, tmp_path):
+    record, data = run(name, fold)
+    cases = [data.cases[case] for case in record.data.test]
+    folder = next(p / "run" for p in cases[0].image.parents if (p / "run").is_dir())
+    written = list(predict_files(folder, [case.image.parent for case in cases], tmp_path / "out"))
+    assert [path.name for path in written] == [f"{case}.nii.gz" for case in record.data.test]
+    (tmp_path / "ref").mkdir()
+    for case in cases:
+        nib.save(nib.load(case.labels), tmp_path / "ref" / f"{case.id}.nii.gz")
+    frame = evaluate_folders(tmp_path / "out", tmp_path / "ref", card=data.card)
+    got = {(row.case, row.label): row.dice for row in frame.itertuples()}
+    assert got == {(s.case, s.label): pytest.approx(s.dice, abs=1e-6) for s in record.scores("test")}
+
+
+def test_predictions_follow_the_rule_of_the_run(run, tmp_path):
+    record, data = run("BraTS2019", 2)
+    case = data.cases[record.data.test[0]]
+    folder = next(p / "run" for p in case.image.parents if (p / "run").is_dir())
+    copytree(folder, tmp_path / "run")
+    asked = json.loads((folder / "run.json").read_text())
+    asked["config"]["data"]["least_enhancing_voxels"] = 10**6
+    (tmp_path / "run" / "run.json").write_text(json.dumps(asked))
+    before, after = (
+        np.asanyarray(nib.load(next(predict_files(run_dir, [case.image.parent], tmp_path / out))).dataobj)
+        for run_dir, out in ((folder, "plain"), (tmp_path / "run", "ruled"))
+    )
+    np.testing.assert_array_equal(after, np.where(before == 4, 1, before))
+
+
+def test_rules_of_brats_need_its_card(run, tmp_path):
+    with pytest.raises(InputError, match="rules of BraTS"):
+        evaluate_folders(tmp_path, tmp_path, card=DATASETS["KiTS19"], server_2020=True)
+    with pytest.raises(InputError, match="rules of BraTS"):
+        evaluate_folders(tmp_path, tmp_path, least_enhancing_voxels=500)
+
+
+def test_a_region_that_both_maps_lack_counts_as_the_server_has_it(tmp_path):
+    labels = np.zeros((6, 5, 4), np.uint8)
+    labels[2, 2, 2] = 2
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / folder / "case.nii.gz")
+    own, server = (
+        evaluate_folders(tmp_path / "pred", tmp_path / "ref", card=DATASETS["BraTS2020"], server_2020=on)
+        for on in (False, True)
+    )
+    assert own["dice"].isna().sum() == 2 and (server["dice"] == 1).all() and (server["hd95_mm"] == 0).all()
 
 
 def test_while_training_the_regions_are_looked_at(tmp_path, tiny_config):
