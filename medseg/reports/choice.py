@@ -1,6 +1,7 @@
 """Which way to tune fits a budget: cells of a study by memory, size of the file and time, then by Dice."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from medseg.studies.fitted import fitted_to
 from medseg.studies.patients import unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.status import states
-from medseg.studies.study import Study
+from medseg.studies.study import Study, project_root
 from medseg.tuning import tuned_state
 
 COLUMNS = [
@@ -116,8 +117,24 @@ def within(
     return table.rename_axis("model")
 
 
+def step_times(study: str) -> dict[str, float]:
+    """Seconds of a training step by cell, in turns (scripts/step_times.py); empty where that did not run.
+
+    Args:
+        study: its name; data sets share the times of the network.
+    """
+    path = project_root() / "book" / "_data" / "step_times.json"
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    return {row["cell"]: row["step_s"] for row in rows if row["study"] == study}
+
+
 def equal_time_table(
-    study: Study, records: Sequence[Record], profile: str, whole: str, others: Sequence[Found] = ()
+    study: Study,
+    records: Sequence[Record],
+    profile: str,
+    whole: str,
+    step_s: Mapping[str, float],
+    others: Sequence[Found] = (),
 ) -> pd.DataFrame:
     """How many steps of full fine-tuning take the time of each other cell, and what such a run gave; text.
 
@@ -126,6 +143,7 @@ def equal_time_table(
         records: what was found.
         profile: budget.
         whole: the cell that trains everything.
+        step_s: seconds of a step by cell, of `step_times`; a cell without them has no equal time.
         others: further studies, to look for the same network trained for about so many steps (10 %).
 
     Returns:
@@ -133,22 +151,22 @@ def equal_time_table(
         there, the paired difference of the cell and full tuning at those steps, at the seeds of both.
     """
     (full,) = study.choose([whole])
-    numbers, state = _numbers(study, records, profile), _state_by_title(study, records, profile)
-    names = {cell.title: cell.cell for cell in study.cells}
-    step_s = numbers.loc[full.title, "s per step"]
-    rows = {}
-    for title, own in numbers.drop(full.title).iterrows():
-        m, wanted = state[title].measured, 60 * own["train min"] / step_s
+    steps, rows = study.config(full, 0, profile).train.steps, {}
+    for cell, state in zip(study.cells, states(study, records, profile), strict=True):
+        if cell.cell == whole:
+            continue
+        m, own, of_full = state.measured, step_s.get(cell.cell), step_s.get(whole)
         row = dict.fromkeys(EQUAL_TIME, "") | {"Dice per case": NOT_RUN}
         if m:
-            row |= {"Dice per case": cut(100 * m.dice), "s per step": cut(own["s per step"])}
-        if np.isfinite(wanted):
-            row |= {STEPS: f"{wanted:.0f}", "Dice of those": NOT_RUN}
+            row["Dice per case"] = cut(100 * m.dice)
+        if own and of_full:
+            wanted = steps * own / of_full
+            row |= {"s per step": cut(own, 3), STEPS: f"{wanted:.0f}", "Dice of those": NOT_RUN}
             near = _nearest([(study, records), *others], study, whole, wanted, profile)
             if near:
-                of_cell = dice_of_seeds(answering(study, records, profile), names[str(title)])
+                of_cell = dice_of_seeds(answering(study, records, profile), cell.cell)
                 row |= _beside(near, of_cell, study)
-        rows[title] = row
+        rows[cell.title] = row
     return pd.DataFrame(rows).T.rename_axis("model")
 
 
@@ -224,10 +242,6 @@ def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFr
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def _state_by_title(study: Study, records: Sequence[Record], profile: str) -> dict:
-    return {state.title: state for state in states(study, records, profile)}
-
-
 def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, profile: str) -> Near | None:
     """The network of a cell, trained for the number of steps nearest to one; None without one."""
     asked = study.config(study.choose([whole])[0], 0, profile)
@@ -246,6 +260,8 @@ def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, pro
 def _beside(near: Near, of_cell: OfSeeds, study: Study) -> dict[str, str]:
     """Full tuning for about the time of a cell, and the difference of the cell to it; text."""
     shown = {"Dice of those": f"{cut(100 * near.dice)} at {near.steps} steps"}
+    if not of_cell:
+        return shown
     seeds, found = compared(of_cell, near.of_seeds, study.seeds)
     if found is None:
         return shown | {"model minus those": NO_COMMON_SEED}

@@ -21,8 +21,8 @@ class Cell(Frozen):
         title: for tables.
         factors: levels of the factors that the study crosses; empty for a control.
         changes: nested changes to the profile's configuration.
-        steps_share: of the steps of the budget, those that the cell trains for; below 1 where it is to take
-            the time of another way to train.
+        steps_share: of the steps of the budget, those that the cell trains for; other than 1 where it is to
+            take the time of another way to train.
         paper_dice: the paper's number in percent, None where it prints none.
     """
 
@@ -30,7 +30,7 @@ class Cell(Frozen):
     title: str
     factors: dict[str, bool] = {}
     changes: dict[str, Any] = {}
-    steps_share: float = Field(default=1.0, gt=0, le=1)
+    steps_share: float = Field(default=1.0, gt=0)
     paper_dice: float | None = None
 
 

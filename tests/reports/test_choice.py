@@ -78,7 +78,8 @@ def test_equal_scores_are_not_told_apart_and_a_constant_gap_is(study, records):
 
 def test_equal_time(study, records, tiny_run):
     steps = study.config(study.cells[0], 1, "colab").train.steps
-    table = choice.equal_time_table(study, records, "colab", "full")
+    step_s = {"full": 2.0, "head": 0.5, "lora": 3.0}
+    table = choice.equal_time_table(study, records, "colab", "full", step_s)
     assert table.loc["LORA", choice.STEPS] == str(round(1.5 * steps))
     assert table.loc["HEAD", "Dice of those"] == tables.NOT_RUN
     assert list(table.loc["NORM"]) == [tables.NOT_RUN, *[""] * 6]
@@ -86,15 +87,17 @@ def test_equal_time(study, records, tiny_run):
     longer = study.cells[0].model_copy(update={"cell": "longer", "changes": changes})
     other = study.model_copy(update={"name": "choice_time", "cells": (longer,)})
     more = [result(tiny_run.record, other, "longer", 1, 0.03, 1800.0, 3.0)]
-    found = choice.equal_time_table(study, records, "colab", "full", [(other, more)])
+    found = choice.equal_time_table(study, records, "colab", "full", step_s, [(other, more)])
     assert found.loc["LORA", "Dice of those"].endswith(f"at {round(1.5 * steps)} steps")
     # LORA has 0.02 more than the record that all are made from, the longer run 0.03, case by case.
     assert found.loc["LORA", "model minus those"] == "-1.00"
     assert found.loc["LORA", "95 % interval"] == "-1.00 to -1.00"
     assert found.loc["LORA", "over"].endswith("1 seed")
     strange = [result(tiny_run.record, other, "longer", 2, 0.03, 1800.0, 3.0)]
-    apart = choice.equal_time_table(study, records, "colab", "full", [(other, strange)])
+    apart = choice.equal_time_table(study, records, "colab", "full", step_s, [(other, strange)])
     assert apart.loc["LORA", "model minus those"] == choice.NO_COMMON_SEED
+    untimed = choice.equal_time_table(study, records, "colab", "full", {})
+    assert (untimed[choice.STEPS] == "").all() and untimed.loc["LORA", "Dice per case"] != tables.NOT_RUN
     assert found.loc["HEAD", "Dice of those"] == tables.NOT_RUN
 
 
