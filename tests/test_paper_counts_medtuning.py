@@ -130,7 +130,7 @@ def test_printed_counts(case, printed, arguments):
 
 
 def test_the_study_of_table_8_has_its_decoders():
-    own = load("medtuning_brats19", ROOT)
+    own = load("medtuning_brats19_folds", ROOT)
     models = [own.config(cell, 1234, "full").model for cell in own.part("8").cells]
     named = {(model.decoder, model.decoder_channels) for model in models}
     assert named == {(decoder, width) for decoder, width, _ in DECODERS.values()}
@@ -139,7 +139,7 @@ def test_the_study_of_table_8_has_its_decoders():
 
 
 def test_the_study_of_table_7_tunes_one_number():
-    own = load("medtuning_brats19", ROOT)
+    own = load("medtuning_brats19_folds", ROOT)
     models = [
         fitted_to(own.config(cell, 1234, "full"), DATASETS[own.dataset]).model for cell in own.part("7").cells
     ]

@@ -133,7 +133,9 @@ def test_every_record_answers_a_cell_of_its_study():
     for path, record in records():
         study = studies.load(record.identity.study, ROOT)
         (cell,) = study.choose([record.identity.cell])
-        asked = study.config(cell, record.identity.seed, record.config.profile)
+        fold = record.config.data.fold
+        assert fold in study.splits, path.name
+        asked = study.config(cell, record.identity.seed, record.config.profile, fold)
         # Channels and classes are the data set's own.
         model = asked.model.model_copy(
             update={"classes": record.config.model.classes, "in_channels": record.config.model.in_channels}
@@ -142,15 +144,18 @@ def test_every_record_answers_a_cell_of_its_study():
         assert record.data.name == study.dataset, path.name
 
 
-def test_a_cell_has_one_record_a_seed():
-    seen = [(r.identity.study, r.identity.cell, r.config.profile, r.identity.seed) for _, r in records()]
+def test_a_cell_has_one_record_a_seed_and_fold():
+    seen = [
+        (r.identity.study, r.identity.cell, r.config.profile, r.identity.seed, r.config.data.fold)
+        for _, r in records()
+    ]
     assert len(seen) == len(set(seen))
 
 
 def test_a_table_has_one_hardware_and_one_split():
     tables, splits = defaultdict(set), defaultdict(set)
     for _, r in records():
-        key = (r.identity.study, r.config.profile)
+        key = (r.identity.study, r.config.profile, r.config.data.fold)
         threads = r.environment.threads
         if r.identity.study in MIXED_THREADS:
             assert threads in (1, 2)

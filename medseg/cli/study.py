@@ -43,7 +43,8 @@ def study_list() -> None:
     table = Table(Column("name", no_wrap=True), "title", "cells", "seeds", "data")
     for name in study.names():
         found = study.load(name)
-        table.add_row(name, found.title, str(len(found.cells)), str(len(found.seeds)), found.dataset)
+        seeds = f"{len(found.seeds)}, {len(found.folds)} folds" if found.folds else str(len(found.seeds))
+        table.add_row(name, found.title, str(len(found.cells)), seeds, found.dataset)
     console.print(table)
 
 
@@ -135,7 +136,8 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
 
 
 def _said(run: "Underway") -> str:
-    where = f"seed {run.seed}: step {run.step}/{run.steps}, loss {run.loss:.3f}"
+    on = "" if run.fold is None else f", fold {run.fold}"
+    where = f"seed {run.seed}{on}: step {run.step}/{run.steps}, loss {run.loss:.3f}"
     if run.dice is not None:
         where += f", Dice {run.dice:.3f}"
     return f"{where}, {run.left_s / 60:.0f} min left" if run.running else f"{where}, stopped"

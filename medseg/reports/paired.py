@@ -7,7 +7,7 @@ import pandas as pd
 from medseg.metrics.statistics import CrossedDifference, paired_over_seeds
 from medseg.records.schema import Part, Record
 from medseg.reports.tables import NOT_RUN, signed
-from medseg.studies.patients import patient_dice, unit_of
+from medseg.studies.patients import dice_by_seed, unit_of
 from medseg.studies.schedule import answering
 from medseg.studies.study import Study
 
@@ -133,12 +133,10 @@ def dice_of_seeds(records: Sequence[Record], cell: str, parts: Sequence[Part] = 
         cell: its name.
         parts: of the split, all where none is named.
     """
+    kept = (r for r in records if r.identity.cell == cell and r.outcome.status == "done")
     return {
-        r.identity.seed: {
-            patient: None if dice is None else 100 * dice for patient, dice in patient_dice(r, *parts).items()
-        }
-        for r in records
-        if r.identity.cell == cell and r.outcome.status == "done"
+        seed: {patient: None if dice is None else 100 * dice for patient, dice in found.items()}
+        for seed, found in dice_by_seed(kept, *parts).items()
     }
 
 

@@ -27,6 +27,7 @@ class Task:
 
     cell: Cell
     seed: int
+    fold: int | None = None
 
 
 def missing(
@@ -37,7 +38,7 @@ def missing(
     seeds: int | None = None,
     card: DatasetCard | None = None,
 ) -> list[Task]:
-    """Tasks without a record of what the study asks now: all cells of one seed before the next seed.
+    """Tasks without a record of what the study asks now: all cells of one seed, fold by fold, then the next.
 
     A record counts by its configuration (`answering`). After a change of the recipe the cell is missing
     again, and the record of the former recipe stays.
@@ -50,9 +51,15 @@ def missing(
         seeds: only the first so many seeds.
         card: of the data the runs are on; None: the study's, at smoke the phantoms'.
     """
-    there = {(r.identity.cell, r.identity.seed) for r in answering(study, records, profile, card)}
-    wanted = [Task(cell, seed) for seed in study.seeds[:seeds] for cell in study.choose(cells)]
-    return [task for task in wanted if (task.cell.cell, task.seed) not in there]
+    kept = answering(study, records, profile, card)
+    there = {(r.identity.cell, r.identity.seed, r.config.data.fold) for r in kept}
+    wanted = [
+        Task(cell, seed, fold)
+        for seed in study.seeds[:seeds]
+        for fold in study.splits
+        for cell in study.choose(cells)
+    ]
+    return [task for task in wanted if (task.cell.cell, task.seed, task.fold) not in there]
 
 
 def answering(
@@ -71,9 +78,10 @@ def answering(
 
     def answers(record: Record) -> bool:
         cell, seed = cells.get(record.identity.cell), record.identity.seed
-        if cell is None or seed not in study.seeds:
+        fold = record.config.data.fold
+        if cell is None or seed not in study.seeds or fold not in study.splits:
             return False
-        return fitted_to(study.config(cell, seed, profile), card).digest() == record.config.digest()
+        return fitted_to(study.config(cell, seed, profile, fold), card).digest() == record.config.digest()
 
     kept = [record for record in store.of_profile(records, profile) if answers(record)]
     return [record.of_labels(study.labels) for record in kept] if study.labels else kept
@@ -102,7 +110,7 @@ def run_task(
 
     Args:
         study: the study.
-        task: the cell and seed.
+        task: the cell, seed and fold.
         profile: budget.
         data: the data set.
         runs: parent of the run folders.
@@ -117,7 +125,7 @@ def run_task(
     from medseg.studies.run import run_one
     from medseg.training.run_folder import RECORD_FILE
 
-    config = fitted_to(study.config(task.cell, task.seed, profile), data.card)
+    config = fitted_to(study.config(task.cell, task.seed, profile, task.fold), data.card)
     data = data.asked(config.data)
     run_dir = folder_of(study, task, profile, runs)
     with alone_in(run_dir):
@@ -138,7 +146,8 @@ def run_task(
 
 def folder_of(study: Study, task: Task, profile: str, runs: Path) -> Path:
     """The run folder of a task."""
-    return runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}"
+    fold = "" if task.fold is None else f"-f{task.fold}"
+    return runs / study.name / f"{task.cell.cell}-{profile}-s{task.seed}{fold}"
 
 
 def _can_resume(run_dir: Path, config: RunConfig, card: DatasetCard) -> bool:

@@ -168,12 +168,12 @@ def as_tasks(
     env = {key: str(Path(os.environ[key]).resolve()) for key in _FOLDERS if os.environ.get(key)}
     tasks = []
     for task in lacking:
-        config = asked.config(task.cell, task.seed, profile)
+        config = asked.config(task.cell, task.seed, profile, task.fold)
         opened = open_data(folder, config.data.split_seed).asked(config.data)
         config = fitted_to(config, opened.card)
         sha256 = stated_sha256(config.model.weights)
         run_id = schema.run_id(config, opened.split.digest, sha256)
-        args = (asked.name, task.cell.cell, task.seed, profile, places, env)
+        args = (asked.name, task.cell.cell, task.seed, task.fold, profile, places, env)
         # As `store.file_name` names the record.
         name = f"{asked.name}/{task.cell.cell}-{profile}-s{task.seed}-{run_id[:8]}.json"
         tasks.append(Task(name, run_named, args, seconds=_expected(task.cell.cell, profile, found)))
@@ -181,14 +181,21 @@ def as_tasks(
 
 
 def run_named(
-    name: str, cell: str, seed: int, profile: str, places: tuple[str, str, str, str], env: dict[str, str]
+    name: str,
+    cell: str,
+    seed: int,
+    fold: int | None,
+    profile: str,
+    places: tuple[str, str, str, str],
+    env: dict[str, str],
 ) -> dict[str, str]:
-    """Run one cell and seed of a study by name, and file its record: a task, on whatever machine.
+    """Run one cell, seed and fold of a study by name, and file its record: a task, on whatever machine.
 
     Args:
         name: of the study.
         cell: of the study.
         seed: run seed.
+        fold: of the study's folds; None: the split of the data set.
         profile: budget.
         places: root, runs, results and data folder; the same on all machines.
         env: environment variables that name folders.
@@ -204,7 +211,7 @@ def run_named(
     os.environ.update(env)
     root, runs, results, folder = map(Path, places)
     asked = study.load(name, root)
-    task = schedule.Task(asked.choose([cell])[0], seed)
+    task = schedule.Task(asked.choose([cell])[0], seed, fold)
     data = open_data(folder, asked.config(task.cell, seed, profile).data.split_seed)
     record = schedule.run_task(asked, task, profile, data, runs, results)
     if record.outcome.status != "done":

@@ -12,7 +12,7 @@ from medseg.metrics.statistics import bootstrap_interval
 from medseg.metrics.summary import summarise
 from medseg.records.schema import Record
 from medseg.studies.obstacle import lacks_data, lacks_weights
-from medseg.studies.patients import patient_dice
+from medseg.studies.patients import dice_by_seed, scores_of
 from medseg.studies.schedule import Task, answering, folder_of
 from medseg.studies.study import Cell, Study
 from medseg.training.progress import look
@@ -52,6 +52,7 @@ class Underway(Frozen):
     """A run without a record: where it stands, and whether it still says something."""
 
     seed: int
+    fold: int | None
     step: int
     steps: int
     loss: float
@@ -98,15 +99,16 @@ def states(
     ]
 
 
-def _underway(study: Study, cell: Cell, profile: str, seeds: Iterable[int], runs: Path) -> list[Underway]:
+def _underway(study: Study, tasks: Iterable[Task], profile: str, runs: Path) -> list[Underway]:
     found = []
-    for seed in seeds:
-        seen = look(folder_of(study, Task(cell, seed), profile, runs))
+    for task in tasks:
+        seen = look(folder_of(study, task, profile, runs))
         if seen is not None:
             p = seen.progress
             found.append(
                 Underway(
-                    seed=seed,
+                    seed=task.seed,
+                    fold=task.fold,
                     step=p.step,
                     steps=p.steps,
                     loss=p.loss,
@@ -121,14 +123,16 @@ def _underway(study: Study, cell: Cell, profile: str, seeds: Iterable[int], runs
 def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, runs: Path | None) -> CellState:
     done = [record for record in records if record.outcome.status == "done"]
     failed = [record for record in records if record.outcome.status != "done"]
-    seeds = tuple(sorted({r.identity.seed for r in done}, key=study.seeds.index))
+    there = {(r.identity.seed, r.config.data.fold) for r in done}
+    seeds = tuple(seed for seed in study.seeds if all((seed, fold) in there for fold in study.splits))
     status: Status = "done" if len(seeds) == len(study.seeds) else "partial" if done else "missing"
     if failed and not done:
         status = "failed"
     config = study.config(cell, study.seeds[0], profile)
     lacks = None if profile == "smoke" else lacks_data(config) or lacks_weights(config)
-    recorded = {r.identity.seed for r in records}
-    without = [seed for seed in study.seeds if seed not in recorded]
+    recorded = {(r.identity.seed, r.config.data.fold) for r in records}
+    tasks = (Task(cell, seed, fold) for seed in study.seeds for fold in study.splits)
+    without = [task for task in tasks if (task.seed, task.fold) not in recorded]
     return CellState(
         cell=cell.cell,
         title=cell.title,
@@ -139,7 +143,7 @@ def _state(study: Study, cell: Cell, records: Sequence[Record], profile: str, ru
         seeds_wanted=study.seeds,
         measured=measure(done) if done else None,
         reason=failed[0].outcome.reason if failed else _why(status, lacks),
-        underway=tuple(_underway(study, cell, profile, without, runs)) if runs else (),
+        underway=tuple(_underway(study, without, profile, runs)) if runs else (),
     )
 
 
@@ -152,18 +156,20 @@ def _why(status: Status, lacks: str | None) -> str | None:
 
 def dice_by_patient(records: Sequence[Record]) -> dict[str, float]:
     """Mean Dice of every scored patient, averaged over the records (seeds) of one cell."""
-    per_seed = [patient_dice(record) for record in records]
-    defined = {name: [v for means in per_seed if (v := means[name]) is not None] for name in per_seed[0]}
+    defined: dict[str, list[float]] = {}
+    for means in dice_by_seed(records).values():
+        for name, dice in means.items():
+            defined.setdefault(name, []).extend([] if dice is None else [dice])
     return {name: float(np.mean(values)) for name, values in defined.items() if values}
 
 
 def measure(records: Sequence[Record]) -> Measured:
     """Summary of the records of one cell; each number is a mean over seeds."""
-    both = [summarise(record.scores()) for record in records]
+    both = [summarise(scores_of(record)) for record in records]
     parts = {part: [summarise(record.scores(part)).mean_dice for record in records] for part in PARTS}
     low, high = bootstrap_interval(list(dice_by_patient(records).values()))
     return Measured(
-        cases=both[0].n_cases,
+        cases=round(sum(s.n_cases for s in both) / len({r.identity.seed for r in records})),
         dice=_mean(s.mean_dice for s in both),
         dice_low=low,
         dice_high=high,
@@ -174,7 +180,10 @@ def measure(records: Sequence[Record]) -> Measured:
             row.label: _mean(s.labels[position].mean_dice for s in both)
             for position, row in enumerate(both[0].labels)
         },
-        dice_per_seed={r.identity.seed: _mean([s.mean_dice]) for r, s in zip(records, both, strict=True)},
+        dice_per_seed={
+            seed: _mean(s.mean_dice for r, s in zip(records, both, strict=True) if r.identity.seed == seed)
+            for seed in dict.fromkeys(r.identity.seed for r in records)
+        },
         hd95_mm=_mean_or_none(s.mean_hd95_mm for s in both),
         hd95_undefined=round(_mean(float(sum(label.n_no_distance for label in s.labels)) for s in both), 1),
         nsd=_mean_or_none(s.mean_nsd for s in both),

@@ -73,9 +73,11 @@ class Study(Frozen):
         rows: of the base's cells, those that this study asks, with what the paper prints for them here;
             empty: all cells as they stand.
         labels: what is scored in tables, where the paper prints a mean over some of the labels; empty: all.
-        tables: a cell may stand in several; empty: one table of all cells.
+        tables: a cell may stand in several, and one in none is not asked; empty: one table of all cells.
         changes: nested changes that hold for all cells at every profile: the network they start from.
         budgets: profile to nested changes that hold for all cells: a budget of the study's own.
+        folds: of the five of `medseg.data.folds`, those on which each cell and seed is trained and tested in
+            turn; empty: the split of the data set.
     """
 
     name: str
@@ -92,6 +94,12 @@ class Study(Frozen):
     rows: tuple[Row, ...] = ()
     labels: tuple[int, ...] = ()
     tables: tuple[TableOf, ...] = ()
+    folds: tuple[int, ...] = ()
+
+    @property
+    def splits(self) -> tuple[int | None, ...]:
+        """The folds; None alone where there is one split."""
+        return self.folds or (None,)
 
     @model_validator(mode="after")
     def _check(self) -> "Study":
@@ -104,6 +112,13 @@ class Study(Frozen):
     def _asked(self, rows: tuple[Row, ...]) -> tuple[Cell, ...]:
         cells = {cell.cell: cell for cell in self.cells}
         return tuple(cells[row.cell].model_copy(update={"paper_dice": row.paper_dice}) for row in rows)
+
+    def _shown(self) -> tuple[Cell, ...]:
+        """The cells of its rows; else those of its tables, for others are there for studies on this base."""
+        if self.rows:
+            return self._asked(self.rows)
+        shown = {row.cell for table in self.tables for row in table.rows}
+        return tuple(cell for cell in self.cells if cell.cell in shown or not shown)
 
     def part(self, table: str) -> "Study":
         """The study as one of its tables: those cells, with the paper's numbers of that table.
@@ -123,9 +138,9 @@ class Study(Frozen):
         changes = {"title": found.title, "paper_table": found.paper_table, "references": found.references}
         return self.model_copy(update=changes | {"cells": self._asked(found.rows), "tables": ()})
 
-    def config(self, cell: Cell, seed: int, profile: str) -> RunConfig:
-        """The configuration of one cell and seed at a profile; smoke takes stand-in weights."""
-        named: dict[str, Any] = {"data": {"name": self.dataset}, "train": {"seed": seed}}
+    def config(self, cell: Cell, seed: int, profile: str, fold: int | None = None) -> RunConfig:
+        """The configuration of one cell and seed, and fold, at a profile; smoke takes stand-in weights."""
+        named: dict[str, Any] = {"data": {"name": self.dataset, "fold": fold}, "train": {"seed": seed}}
         own = merged(self.changes, cell.changes)
         if profile == "smoke" and own.get("model", {}).get("weights"):
             named["model"] = {"weights": "stand_in"}
@@ -197,7 +212,7 @@ def load(name: str, root: Path | None = None) -> Study:
             got=str(error).splitlines()[0],
             do="correct the file",
         ) from error
-    return study.model_copy(update={"cells": study._asked(study.rows)}) if study.rows else study
+    return study.model_copy(update={"cells": study._shown()})
 
 
 def _fields(path: Path) -> object:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from medseg.records import store
 from medseg.records.schema import Outcome
 from medseg.studies import run, schedule
 from medseg.studies.fitted import fitted_to
+from medseg.studies.patients import dice_by_seed
 from medseg.studies.schedule import Task, answering, missing, run_task
 from medseg.studies.status import measure, states
 from medseg.studies.study import ROOT, load, names
@@ -57,6 +59,42 @@ def test_a_record_takes_its_task_off_the_list(study, found):
         assert missing(study, records, "colab") == everything[done:]
 
 
+def on_fold(record, fold, *cases):
+    """The record as if it were of a run on a fold, with these cases in its test part."""
+    data = record.config.data.model_copy(update={"fold": fold})
+    row = record.per_case["test"][0]
+    own = {"validation": record.per_case["validation"], "test": tuple((case, *row[1:]) for case in cases)}
+    config = record.config.model_copy(update={"data": data})
+    return record.model_copy(update={"config": config, "per_case": own})
+
+
+def test_folds_of_a_seed_come_before_the_next_seed_and_make_one_result(study, found):
+    study = study.model_copy(update={"folds": (0, 2)})
+    everything = missing(study, [], "colab", cells=["depth", "transfer"])
+    assert [(t.cell.cell, t.seed, t.fold) for t in everything[:5]] == [
+        ("depth", 1234, 0),
+        ("transfer", 1234, 0),
+        ("depth", 1234, 2),
+        ("transfer", 1234, 2),
+        ("depth", 5678, 0),
+    ]
+    assert len({schedule.folder_of(study, task, "colab", Path("runs")) for task in everything}) == 12
+    first = on_fold(found("depth", 1234), 0, "a", "b")
+    second = on_fold(found("depth", 1234), 2, "c")
+    split, stranger = found("depth", 1234), on_fold(found("depth", 1234), 1, "d")
+    assert answering(study, [split, first, stranger], "colab") == [first]
+    assert missing(study, [first], "colab", cells=["depth", "transfer"]) == everything[1:]
+    half, both = (
+        {state.cell: state for state in states(study, records, "colab")}["depth"]
+        for records in ([first], [first, second])
+    )
+    assert (half.status, half.seeds_done) == ("partial", ()) and half.measured.cases == 2
+    assert both.seeds_done == (1234,) and both.measured.cases == 3
+    # The validation cases of a fold are tested in another one: they count there alone.
+    assert dice_by_seed([first, second]).keys() == {1234}
+    assert dice_by_seed([first, second])[1234].keys() == {"a", "b", "c"}
+
+
 def test_a_record_of_another_budget_does_not(study, found):
     everything = missing(study, [], "colab")
     assert missing(study, [found("transfer", 1234, profile="full")], "colab") == everything
@@ -98,8 +136,8 @@ def test_the_records_of_this_project_still_count():
         asked, records = load(name, ROOT), store.read_study(ROOT / "results", name)
         for profile in {record.config.profile for record in records}:
             kept = store.of_profile(records, profile)
-            asks = {(t.cell.cell, t.seed) for t in missing(asked, kept, profile)}
-            assert not asks & {(r.identity.cell, r.identity.seed) for r in kept}
+            asks = {(t.cell.cell, t.seed, t.fold) for t in missing(asked, kept, profile)}
+            assert not asks & {(r.identity.cell, r.identity.seed, r.config.data.fold) for r in kept}
 
 
 def test_unknown_cell(study):

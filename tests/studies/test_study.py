@@ -151,6 +151,17 @@ def test_a_study_on_a_base_has_its_cells():
     assert own.cells == base.cells and own.tables == base.tables and own.dataset == "ACDC" != base.dataset
 
 
+def test_folds_are_asked_one_by_one():
+    study = load("medtuning_brats19_folds", ROOT)
+    one = load("medtuning_brats19", ROOT)
+    assert study.splits == (0, 1, 2, 3, 4) and one.splits == (None,) and not one.tables
+    assert {row.cell for table in study.tables for row in table.rows} == {c.cell for c in study.cells}
+    (cell,) = study.choose(["med_adapter"])
+    plain, fold = study.config(cell, 1234, "full"), study.config(cell, 1234, "full", 3)
+    assert plain.data.fold is None and fold.data.fold == 3
+    assert fold.model_copy(update={"data": plain.data}) == plain
+
+
 def test_a_base_may_have_a_base():
     base, own = (load(name, ROOT) for name in ("medtuning_methods", "medtuning_methods_time_acdc"))
     assert own.dataset == "ACDC" and own.budgets == base.budgets and own.changes == base.changes
