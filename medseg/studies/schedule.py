@@ -29,6 +29,11 @@ class Task:
     seed: int
     fold: int | None = None
 
+    @property
+    def title(self) -> str:
+        """In words: cell, seed and, where the study asks folds, the fold."""
+        return f"{self.cell.cell}, seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
+
 
 def missing(
     study: Study,

@@ -122,7 +122,7 @@ def run_here(
         tasks = schedule.startable(asked, tasks, profile)
     outcomes = []
     for number, task in enumerate(tasks, start=1):
-        title, begun = f"{task.cell.cell}, seed {task.seed}", time.monotonic()
+        title, begun = task.title, time.monotonic()
         try:
             with bar(f"{number} of {len(tasks)}: {title}") as on_step:
                 record = schedule.run_task(asked, task, profile, opened, runs, results, on_step)
