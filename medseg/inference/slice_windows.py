@@ -50,10 +50,10 @@ def predict(
     def logits_of(stacks: Tensor) -> Tensor:
         # The network alone: resampling under autocast would round the volume, which training does not.
         with torch.autocast(device.type, dtype=chosen.dtype, enabled=chosen.dtype != torch.float32):
-            return segmenter(stacks.to(device))
+            return segmenter(stacks)
 
     with torch.inference_mode():
-        windows = _batches(segmenter.target, image, model, batch)
+        windows = _batches(segmenter.target, image, model, batch, device)
         asked = ((wanted, logits_of(stacks)) for wanted, stacks in windows)
         for slices, logits in (_centres if segmenter.target == "center" else _sums)(asked, plane):
             # The first of equal logits, as argmax has it; torch's argmax of a strided axis is slow on a CPU.
@@ -73,17 +73,19 @@ def window_centers(target: str, slices: int, n_slices: int) -> list[int]:
     return [*range(half, last, max(1, half)), max(half, last)]
 
 
-def _batches(target: str, image: Tensor, model: ModelConfig, batch: int) -> Iterator[Answers]:
-    """Slice numbers (B, slices) of the windows in order, and the windows (B, C, slices, px, px)."""
+def _batches(
+    target: str, image: Tensor, model: ModelConfig, batch: int, device: torch.device
+) -> Iterator[Answers]:
+    """Slice numbers (B, slices) of the windows in order, and the windows (B, C, slices, px, px) on a device."""
     n_slices = image.shape[1]
     centers = window_centers(target, model.slices, n_slices)
     for first in range(0, len(centers), batch):
         chosen = centers[first : first + batch]
         wanted = torch.tensor([window_indices(c, model.slices, n_slices, model.stride) for c in chosen])
-        # Neighbouring windows share slices: each slice is resampled once a batch.
+        # Neighbouring windows share slices: each slice is resampled, and sent to the device, once a batch.
         seen, position = wanted.unique(return_inverse=True)
-        resized = resample(image[:, seen.to(image.device)], RESIZE_ONLY, model.image_px)
-        yield wanted, resized[:, position.to(image.device)].transpose(0, 1)
+        resized = resample(image[:, seen.to(image.device)], RESIZE_ONLY, model.image_px).to(device)
+        yield wanted, resized[:, position.to(device)].transpose(0, 1)
 
 
 def _centres(answers: Iterable[Answers], plane: torch.Size) -> Iterator[Scored]:
