@@ -76,7 +76,7 @@ def window_centers(target: str, slices: int, n_slices: int) -> list[int]:
 def _batches(
     target: str, image: Tensor, model: ModelConfig, batch: int, device: torch.device
 ) -> Iterator[Answers]:
-    """Slice numbers (B, slices) of the windows in order, and the windows (B, C, slices, px, px) on a device."""
+    """Slice numbers (B, slices) of the windows in order; on the device the windows (B, C, slices, px, px)."""
     n_slices = image.shape[1]
     centers = window_centers(target, model.slices, n_slices)
     for first in range(0, len(centers), batch):
