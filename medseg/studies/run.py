@@ -1,6 +1,7 @@
 """One configuration on one data set: train, predict, score, record."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import medseg.compat  # noqa: F401  isort: skip
 import numpy as np
 from lightning.fabric import Fabric
 
+from medseg.batch.lock import sole_in
 from medseg.config import DataConfig, RunConfig
 from medseg.data import cache
 from medseg.data.cases import load_case, to_label_values
@@ -77,7 +79,8 @@ def run_one(
     does not fit in memory, or whose loss is not a number, leaves a record of that and raises.
 
     Raises:
-        InputError: bad data, a folder that holds a run, weights that do not fit, a full disk.
+        InputError: bad data, a folder that holds a run or in which another process is at work, weights that
+            do not fit, a full disk.
         OutOfMemory: the run does not fit; FloatingPointError: its loss or gradient is not a number.
         Interrupted: SIGTERM arrived, in training or in scoring; the run was saved and can be gone on with.
     """
@@ -93,11 +96,15 @@ def run_one(
     fabric = devices.launch(settled(engine, chosen), chosen, run_dir)
     devices.Share.of(fabric, config.train, network)
     facts = Facts(study, cell, config, data.card, data.split, weights, size, started)
+    held = ExitStack()
+    there = devices.on_first(fabric, lambda: _hold(held, run_dir))
     try:
         with memory.explained(config.train, fabric.world_size):
             train, validation = _volumes(config, data, engine, run_dir)
             asked = run_folder.Run(config=config, card=data.card)
-            resume = devices.on_first(fabric, lambda: _prepared(run_dir, asked, resume, overwrite))
+            resume = devices.on_first(
+                fabric, lambda: _prepared(held, run_dir, asked, resume, overwrite, there)
+            )
             score_case = partial(_while_training, config, data)
             fitted = fit(
                 config, train, run_dir, resume, on_step, on_start, validation, engine, fabric, score_case
@@ -118,6 +125,7 @@ def run_one(
         raise
     finally:
         cache.empty(run_dir)
+        held.close()
     infer_s = watch.seconds() / (len(data.split.validation) + len(data.split.test))
     state = checkpoint.whole_weights(fitted.segmenter)
 
@@ -147,9 +155,21 @@ def _volumes(
     return train, load(looked_at if config.train.validate_every else (), left)
 
 
-def _prepared(run_dir: Path, asked: run_folder.Run, resume: bool, overwrite: bool) -> bool:
+def _hold(held: ExitStack, run_dir: Path) -> bool:
+    """Keep other processes out of a folder that is there, until the stack is closed; whether it is."""
+    there = run_dir.is_dir()
+    if there:
+        held.enter_context(sole_in(run_dir))
+    return there
+
+
+def _prepared(
+    held: ExitStack, run_dir: Path, asked: run_folder.Run, resume: bool, overwrite: bool, there: bool
+) -> bool:
     """Make or accept the folder; whether there is something to go on with."""
     run_folder.prepare(run_dir, asked, resume, overwrite)
+    if not there:
+        _hold(held, run_dir)
     # A run that ended before its first checkpoint starts again.
     return resume and checkpoint.has_any(run_dir)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medseg.batch.lock import sole_in
 from medseg.config import DataConfig
 from medseg.data import cache
 from medseg.data.cases import load_case
@@ -287,3 +288,13 @@ def test_a_batch_that_does_not_fit_is_refused_before_the_folder_is_made(tiny_con
     with pytest.raises(InputError, match="no statistics of one window"):
         run_one(tiny_config(train={"batch": 1}), phantom_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_at_work_is_refused_and_left_as_it_is(tmp_path, phantom_data, tiny_config):
+    run_one(tiny_config(), phantom_data, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    # A lock is of an open file: within one process, too, a second one is refused.
+    with sole_in(tmp_path), pytest.raises(InputError, match="another process is at work"):
+        run_one(tiny_config(), phantom_data, tmp_path, overwrite=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    run_one(tiny_config(), phantom_data, tmp_path, overwrite=True)
