@@ -18,14 +18,16 @@ def block_calls(blocks, step):
     return calls, found
 
 
-def check_recomputed(blocks, step, recompute):
+def check_recomputed(blocks, step, recompute, frozen=False):
     """What `step()` returns before and after `recompute()`: then blocks run twice.
 
-    The first ones may still run once: nothing is kept of a block where nothing up to it has a gradient.
+    In a frozen network the first ones may still run once: nothing is kept of a block where nothing up to it
+    has a gradient.
     """
     once, plain = block_calls(blocks, step)
     recompute()
     calls, again = block_calls(blocks, step)
     doubled = [after == 2 * before for before, after in zip(once, calls, strict=True)]
     assert any(once) and doubled[-1] and doubled == sorted(doubled), (once, calls)
+    assert frozen or all(doubled), (once, calls)
     return plain, again

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from medseg.data.catalog import DATASETS, Case, DatasetCard
+from medseg.data.nifti import SUFFIXES
 from medseg.errors import InputError
 
 CASE = re.compile(r"case_(\d{5})")
@@ -42,11 +43,17 @@ def read_kits(folder: Path) -> tuple[DatasetCard, list[Case]]:
 def kits_case(folder: Path) -> Case | None:
     """The image in the folder of one case, labelled or not; None where it is no such folder.
 
+    A folder of that name that holds files, but none in NIfTI, is of something else: a DICOM series perhaps.
+
     Raises:
         InputError: the image is missing.
     """
     folder = Path(folder)
-    return _case(folder, labelled=False) if CASE.fullmatch(folder.name) and folder.is_dir() else None
+    if not (CASE.fullmatch(folder.name) and folder.is_dir()):
+        return None
+    names = [path.name for path in folder.iterdir()]
+    other = bool(names) and not any(name.endswith(SUFFIXES) for name in names)
+    return None if other else _case(folder, labelled=False)
 
 
 def _folders(folder: Path) -> list[Path]:

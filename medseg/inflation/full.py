@@ -157,7 +157,7 @@ def inflate_fully(
 
 # Classes and names of timm that mix positions in another way than by a convolution, and gates that have
 # attention in their names and weigh channels or pixels of one slice.
-MIXERS = ("attention", "attn", "lambda", "spatialgating", "xca", "litemla")
+MIXERS = ("attention", "attn", "lambda", "spatialgating", "xca", "litemla", "shsa", "shma")
 TOKEN_LAYERS = ("mlp_tokens", "linear_tokens")
 GATES = ("splitattn", "selectivekernelattn", "channelattn", "spatialattn")
 

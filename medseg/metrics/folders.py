@@ -45,6 +45,7 @@ def evaluate_folders(
 
     Returns:
         One row per case and label, sorted by case; the columns are the fields of `CaseScore`, None as NaN.
+        With a card `label` is the number of a region where it has regions, and `structure` its name.
 
     Raises:
         InputError: A folder or a counterpart is missing, grids differ, a map is not usable, or a rule of
@@ -56,7 +57,7 @@ def evaluate_folders(
             "these are rules of BraTS",
             expected="a data set of BraTS, and files with their spacing",
             got="no data set" if card is None else card.name,
-            do="name it (--dataset BraTS2020), or leave the rules out",
+            do="name it (--dataset BraTS2020) and leave out --no-spacing, or leave the rules out",
         )
     pairs = _pair(_maps(Path(pred_dir)), _maps(Path(ref_dir)))
     if card is not None:
@@ -67,6 +68,8 @@ def evaluate_folders(
     scores = [row for name, pred, ref in pairs for row in _score(name, pred, ref, asked, spacing_known)]
     scores = as_server_2020(scores) if server_2020 else scores
     frame = pd.DataFrame([row.model_dump() for row in scores], columns=list(CaseScore.model_fields))
+    if card is not None:
+        frame.insert(2, "structure", frame["label"].map(card.structures))
     # A column that holds only None would otherwise be of type object.
     return frame.astype(dict.fromkeys(("dice", "hd95_mm", "nsd", "volume_ml", "reference_ml"), float))
 

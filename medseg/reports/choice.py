@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -117,15 +117,29 @@ def within(
     return table.rename_axis("model")
 
 
-def step_times(study: str) -> dict[str, float]:
+def step_times(study: str, profile: str) -> dict[str, float]:
     """Seconds of a training step by cell, in turns (scripts/step_times.py); empty where that did not run.
 
     Args:
         study: its name; data sets share the times of the network.
+        profile: that of the networks and the batch.
     """
-    path = project_root() / "book" / "_data" / "step_times.json"
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    found = _step_times()
+    rows = found["rows"] if found and found["profile"] == profile else []
     return {row["cell"]: row["step_s"] for row in rows if row["study"] == study}
+
+
+def timed_on() -> str:
+    """A line on the machine of `step_times`."""
+    if not (found := _step_times()):
+        return f"steps: {NOT_RUN}"
+    where = found["environment"]
+    return f"steps timed at profile {found['profile']} on {where['hardware']}, {where['threads']} threads"
+
+
+def _step_times() -> dict[str, Any]:
+    path = project_root() / "book" / "_data" / "step_times.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def equal_time_table(

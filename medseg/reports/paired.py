@@ -91,11 +91,14 @@ def readings(table: pd.DataFrame, by: str = SIDE) -> Said:
         table: of `paired_table`, or several of them joined with the name of the data set in front.
         by: SIDE, or SIGN where the paper prints the differences.
     """
-    if by not in table:
+    run = table[table["points"] != NOT_RUN]
+    if not len(run):
         return Said(f"- Nothing was compared: {NOT_RUN}.")
-    kept = table[(table["points"] != NOT_RUN) & (table[by] != "")]
+    kept = run[run[by] != ""] if by in run else run[:0]
+    if not len(kept):
+        return Said(f"- {by}: the paper prints none of these differences.")
     lines = [f"- **{by}: {value}.** {'; '.join(_said(rows))}." for value, rows in kept.groupby(by)]
-    return Said("\n".join(lines) or f"- Nothing was compared: {NOT_RUN}.")
+    return Said("\n".join(lines))
 
 
 def _said(rows: pd.DataFrame) -> list[str]:
@@ -121,6 +124,8 @@ def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], C
     if not seeds:
         return seeds, None
     patients = sorted(set.intersection(*(set(side[seed]) for side in (a, b) for seed in seeds)))
+    if not patients:  # other folds were run of the one than of the other
+        return seeds, None
     first, second = ([[side[seed][patient] for patient in patients] for seed in seeds] for side in (a, b))
     return seeds, paired_over_seeds(first, second)
 

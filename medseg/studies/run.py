@@ -84,7 +84,37 @@ def run_one(
         OutOfMemory: the run does not fit; FloatingPointError: its loss or gradient is not a number.
         Interrupted: SIGTERM arrived, in training or in scoring; the run was saved and can be gone on with.
     """
-    config, run_dir, engine = fitted_to(config, data.card), Path(run_dir), engine or Engine()
+    with ExitStack() as held:
+        return _run(
+            held,
+            config,
+            data,
+            Path(run_dir),
+            study,
+            cell,
+            resume,
+            overwrite,
+            on_step,
+            on_start,
+            engine or Engine(),
+        )
+
+
+def _run(
+    held: ExitStack,
+    config: RunConfig,
+    data: Data,
+    run_dir: Path,
+    study: str,
+    cell: str,
+    resume: bool,
+    overwrite: bool,
+    on_step: Callable[[Progress], None] | None,
+    on_start: Callable[[str], None] | None,
+    engine: Engine,
+) -> Record:
+    """See `run_one`; the folder is held until the stack is closed."""
+    config = fitted_to(config, data.card)
     data = data.asked(config.data)
     started = provenance.now()
     count_peak_anew()
@@ -96,7 +126,6 @@ def run_one(
     fabric = devices.launch(settled(engine, chosen), chosen, run_dir)
     devices.Share.of(fabric, config.train, network)
     facts = Facts(study, cell, config, data.card, data.split, weights, size, started)
-    held = ExitStack()
     there = devices.on_first(fabric, lambda: _hold(held, run_dir))
     try:
         with memory.explained(config.train, fabric.world_size):
@@ -125,7 +154,6 @@ def run_one(
         raise
     finally:
         cache.empty(run_dir)
-        held.close()
     infer_s = watch.seconds() / (len(data.split.validation) + len(data.split.test))
     state = checkpoint.whole_weights(fitted.segmenter)
 

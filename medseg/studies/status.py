@@ -8,8 +8,9 @@ import numpy as np
 
 from medseg.config import Frozen
 from medseg.data.catalog import DatasetCard
+from medseg.metrics.case import CaseScore
 from medseg.metrics.statistics import bootstrap_interval
-from medseg.metrics.summary import summarise
+from medseg.metrics.summary import Summary, summarise
 from medseg.records.schema import Record
 from medseg.studies.obstacle import lacks_data, lacks_weights
 from medseg.studies.patients import dice_by_seed, scores_of
@@ -165,11 +166,13 @@ def dice_by_patient(records: Sequence[Record]) -> dict[str, float]:
 
 def measure(records: Sequence[Record]) -> Measured:
     """Summary of the records of one cell; each number is a mean over seeds."""
-    both = [summarise(scores_of(record)) for record in records]
+    of_seed = _of_seeds(records, map(scores_of, records))
+    both = list(of_seed.values())
+    # A case may validate on several folds: parts are summarised run by run.
     parts = {part: [summarise(record.scores(part)).mean_dice for record in records] for part in PARTS}
     low, high = bootstrap_interval(list(dice_by_patient(records).values()))
     return Measured(
-        cases=round(sum(s.n_cases for s in both) / len({r.identity.seed for r in records})),
+        cases=max(s.n_cases for s in both),
         dice=_mean(s.mean_dice for s in both),
         dice_low=low,
         dice_high=high,
@@ -180,10 +183,7 @@ def measure(records: Sequence[Record]) -> Measured:
             row.label: _mean(s.labels[position].mean_dice for s in both)
             for position, row in enumerate(both[0].labels)
         },
-        dice_per_seed={
-            seed: _mean(s.mean_dice for r, s in zip(records, both, strict=True) if r.identity.seed == seed)
-            for seed in dict.fromkeys(r.identity.seed for r in records)
-        },
+        dice_per_seed={seed: _mean([s.mean_dice]) for seed, s in of_seed.items()},
         hd95_mm=_mean_or_none(s.mean_hd95_mm for s in both),
         hd95_undefined=round(_mean(float(sum(label.n_no_distance for label in s.labels)) for s in both), 1),
         nsd=_mean_or_none(s.mean_nsd for s in both),
@@ -192,6 +192,14 @@ def measure(records: Sequence[Record]) -> Measured:
         peak_bytes=max(r.cost.peak_bytes for r in records),
         parameters=records[0].model.parameters,
     )
+
+
+def _of_seeds(records: Iterable[Record], scores: Iterable[Sequence[CaseScore]]) -> dict[int, Summary]:
+    """A summary a seed, of the scores of each record; the folds of a seed are put together."""
+    found: dict[int, list[CaseScore]] = {}
+    for record, own in zip(records, scores, strict=True):
+        found.setdefault(record.identity.seed, []).extend(own)
+    return {seed: summarise(own) for seed, own in found.items()}
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -163,5 +163,6 @@ def check_recomputation(adapter, encoder, windows):
         [site.attention for site in encoder.sites()],
         lambda: gradients_of(encoder(windows), adapter),
         encoder.recompute_activations,
+        frozen=True,
     )
     assert all(torch.equal(plain[name], again[name]) for name in plain)

@@ -26,6 +26,10 @@ def test_the_first_210_cases_have_labels(tmp_path):
     assert all(case.labels.is_file() and case.image.is_file() for case in cases)
     case = kits_case(tmp_path / "data" / "case_00210")
     assert kits_case(tmp_path / "data") is None
+    series = tmp_path / "case_00012"
+    series.mkdir()
+    (series / "1.dcm").touch()
+    assert kits_case(series) is None
     assert case.id == "case_00210" and case.labels is None
     assert load_case(cases[0], card).labels.unique().tolist() == [0, 1, 2]
 

@@ -127,7 +127,7 @@ def test_training_reaches_every_parameter():
 @pytest.mark.parametrize(
     "name",
     ["mixer_s32_224", "resmlp_12_224", "gmlp_ti16_224", "sequencer2d_s", "lambda_resnet26rpt_256"]
-    + ["edgenext_xx_small", "xcit_nano_12_p16_224", "efficientvit_b0"],
+    + ["edgenext_xx_small", "xcit_nano_12_p16_224", "efficientvit_b0", "shvit_s1"],
 )
 def test_what_mixes_positions_without_a_convolution_is_refused(name):
     with torch.device("meta"):
