@@ -189,7 +189,9 @@ class TrainConfig(Frozen):
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide the batch of {self.batch}")
         if self.selection != "last" and self.validate_every is None:
-            raise ValueError(f"selection '{self.selection}' needs validate_every")
+            raise ValueError(
+                f"selection '{self.selection}' needs validate_every, --validate-every on the command line"
+            )
         return self
 
 

@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 class Interrupted(Exception):
-    """The run was asked to end (SIGTERM) and saved itself; the command line turns it into exit code 75."""
+    """The run was asked to end and saved itself; the command line turns it into exit code 75."""
 
 
 class OutOfMemory(RuntimeError):

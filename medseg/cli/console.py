@@ -105,10 +105,10 @@ class training_bar:
         self.bar = Progress(*columns, console=console)
 
     def __enter__(self) -> Callable[["Progress"], None]:
-        self.bar.start()
         task = self.bar.add_task("", what="")
 
         def on_step(p: "Progress") -> None:
+            self.bar.start()  # with the first step: a run that is refused shows no bar
             dice = "" if p.dice is None else f"  Dice {p.dice:.3f}"
             what = f"step {p.step}/{p.steps}  loss {p.loss:.4f}{dice}  {p.samples_per_s:.1f} samples/s"
             self.bar.update(task, completed=p.step, total=p.steps, what=what)
@@ -116,4 +116,5 @@ class training_bar:
         return on_step
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:
+            self.bar.stop()

@@ -79,7 +79,9 @@ def study_status(
     with Live(console=console, auto_refresh=False) as live:
         while True:
             seen = [look() for look in looks]
-            live.update(Group(*(table for each in seen for table in _tables(profile, *each))), refresh=True)
+            drawn = Group(*(table for each in seen for table in _tables(profile, *each)))
+            # A pipe or a file keeps every look; only a terminal can draw one over the last.
+            live.update(drawn, refresh=True) if console.is_terminal else console.print(drawn)
             if all(state.status == "done" for _, states in seen for state in states):
                 return
             time.sleep(watch_s)

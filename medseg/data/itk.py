@@ -48,7 +48,9 @@ def load_dicom(folder: Path) -> tuple[np.ndarray, NativeSpace]:
                     f"{folder} does not hold exactly one DICOM series",
                     expected="one series in the folder",
                     got=f"{len(series)} series",
-                    do="put the files of each series into a folder of their own",
+                    do="put the files of each series into a folder of their own"
+                    if series
+                    else "name the image files themselves where they are no DICOM: FOLDER/*.nii.gz",
                 )
             names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
             reader.SetFileNames(names)

@@ -1,4 +1,4 @@
-"""SIGTERM, the word of a scheduler that wants the machine back: acted on between two steps, or at once."""
+"""How a run is asked to end: SIGTERM by a scheduler, SIGINT by Ctrl-C or a notebook's stop button."""
 
 import signal
 import threading
@@ -12,21 +12,23 @@ TRAINED = "trained, not scored yet; go on with --resume"
 
 
 class Interruption:
-    """Whether this process was asked to end."""
+    """Whether this process was asked to end; asked a second time by Ctrl-C, it ends without saving."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Signal handler."""
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.asked = True
 
 
 @contextmanager
 def watched() -> Iterator[Interruption]:
-    """Note SIGTERM within the block, and put the former handler back after it."""
+    """Note SIGTERM and SIGINT within the block, and put the former handlers back after it."""
     found = Interruption()
-    with _handled_by(found.note):
+    with _handled_by(signal.SIGTERM, found.note), _handled_by(signal.SIGINT, found.note):
         yield found
 
 
@@ -41,18 +43,18 @@ def ended_at_once(said: str) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(said)
 
-    with _handled_by(end):
+    with _handled_by(signal.SIGTERM, end):
         yield
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled_by(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     # Python delivers signals to the main thread alone; in another thread nothing is watched.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.signal(signal.SIGTERM, handler)
+    former = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        signal.signal(number, former)

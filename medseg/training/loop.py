@@ -81,7 +81,7 @@ def fit(
     Raises:
         InputError: nothing to resume, or a batch that the processes cannot share.
         FloatingPointError: loss or gradient is not a number; the message names the cases of the batch.
-        Interrupted: SIGTERM arrived; the run was saved.
+        Interrupted: SIGTERM or Ctrl-C arrived; the run was saved.
         OutOfMemory: it does not fit; the message says what would.
     """
     train = config.train

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -55,12 +56,13 @@ def prepare(run_dir: Path, run: Run, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{run_dir} is a file", expected="a folder", got="a file", do="choose another name")
     held = [name for name in HELD if (run_dir / name).exists()]
     if resume:
-        if read(run_dir) != run:
+        former = read(run_dir)
+        if changes := list(_changes(former.model_dump(mode="json"), run.model_dump(mode="json"))):
             raise InputError(
-                f"the run in {run_dir} was started with other options",
-                expected="the options of its run.json",
-                got="a different configuration",
-                do="repeat the call with the options of the first start, or use --overwrite",
+                f"the run in {run_dir} was started with other options or on other data",
+                expected="those of its run.json",
+                got="; ".join(changes[:4]) + (f"; {len(changes) - 4} more" if len(changes) > 4 else ""),
+                do="repeat the call of the first start, or use --overwrite",
             )
         return
     if held and not overwrite:
@@ -74,6 +76,16 @@ def prepare(run_dir: Path, run: Run, resume: bool, overwrite: bool) -> None:
         path = run_dir / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_atomic(run_dir / RUN_FILE, run.model_dump_json(indent=1) + "\n")
+
+
+def _changes(former: Any, now: Any, at: str = "") -> Iterator[str]:
+    """Where two configurations differ: the name of the field, what it was and what it is."""
+    if not (isinstance(former, dict) and isinstance(now, dict)):
+        if former != now:
+            yield f"{at}: {former} in run.json, {now} now"
+        return
+    for name in former | now:
+        yield from _changes(former.get(name), now.get(name), f"{at}.{name}" if at else str(name))
 
 
 def read(run_dir: Path) -> Run:

@@ -1,4 +1,4 @@
-"""SIGTERM is noted within the block, or ends it at once, and does so nowhere else."""
+"""SIGTERM and SIGINT are noted within the block, or SIGTERM ends it at once, and nowhere else."""
 
 import os
 import signal
@@ -10,18 +10,26 @@ from medseg.errors import Interrupted
 from medseg.training.interruption import ended_at_once, watched
 
 
-def test_it_is_noted_and_the_former_handler_comes_back():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_is_noted_and_the_former_handler_comes_back(number):
     seen = []
-    former = signal.signal(signal.SIGTERM, lambda *arguments: seen.append("former"))
+    former = signal.signal(number, lambda *arguments: seen.append("former"))
     try:
         with watched() as found:
             assert not found.asked
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             assert found.asked and not seen
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         assert seen == ["former"]
     finally:
-        signal.signal(signal.SIGTERM, former)
+        signal.signal(number, former)
+
+
+def test_a_second_ctrl_c_waits_for_nothing():
+    with watched() as found, pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert found.asked
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_the_handler_comes_back_after_an_error():

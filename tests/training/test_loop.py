@@ -367,16 +367,16 @@ def test_resuming_another_configuration_is_refused(tiny_config, loaded_phantoms,
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-@pytest.mark.parametrize("step", [1, 2])
-def test_sigterm_saves_and_says_so(tiny_config, loaded_phantoms, tmp_path, step, prefetch):
+@pytest.mark.parametrize(("step", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_signal_saves_and_says_so(tiny_config, loaded_phantoms, tmp_path, step, number, prefetch):
     def terminate(progress):
         if progress.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
-    config, engine, before = tiny_config(), Engine(prefetch=prefetch), signal.getsignal(signal.SIGTERM)
+    config, engine, before = tiny_config(), Engine(prefetch=prefetch), signal.getsignal(number)
     with pytest.raises(Interrupted, match=f"saved after step {step + 1} of 4"):
         fit(config, loaded_phantoms, tmp_path, on_step=terminate, engine=engine)
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     assert max(checkpoint.paths(tmp_path)) == step + 1
     assert not [thread for thread in threading.enumerate() if thread.name == "medseg-prefetch"]
     resumed = fit(config, loaded_phantoms, tmp_path, resume=True, engine=engine)

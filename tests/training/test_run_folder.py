@@ -69,8 +69,14 @@ def test_resume_needs_the_same_options(tmp_path, run, tiny_config):
     prepare(tmp_path, run, resume=False, overwrite=False)
     prepare(tmp_path, run, resume=True, overwrite=False)
     other = Run(config=tiny_config(train={"steps": 5}), card=run.card)
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match="other options") as caught:
         prepare(tmp_path, other, resume=True, overwrite=False)
+    steps = run.config.train.steps
+    assert caught.value.got == f"config.train.steps: {steps} in run.json, 5 now"
+    elsewhere = Run(config=run.config, card=run.card.model_copy(update={"name": "Task99_Elsewhere"}))
+    with pytest.raises(InputError, match="on other data") as caught:
+        prepare(tmp_path, elsewhere, resume=True, overwrite=False)
+    assert "Task99_Elsewhere" in caught.value.got
     assert read(tmp_path) == run
 
 
