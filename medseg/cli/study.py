@@ -116,9 +116,7 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
 
     table = Table(Column("cell", no_wrap=True), "paper", "status", "seeds", "Dice", "95 % interval", "pooled")
     notes = ["\n".join(map(_said, state.underway)) or state.reason or "" for state in states]
-    printed_only = [(r.title, cut(r.paper_dice)) for r in study.references]
-    noted = any(notes) or bool(printed_only)
-    if noted:
+    if noted := any(notes):
         table.add_column("note")
     printed = "" if study.paper_table == "none" else f" ({study.paper_table})"
     where = f"{study.title}{printed}, {study.dataset}, profile {profile}"
@@ -132,8 +130,9 @@ def _table(study: "Study", profile: str, states: list["CellState"]) -> Table:
         else:
             row += ["", "", ""]
         table.add_row(*row, *([note] if noted else []))
-    for title, number in printed_only:
-        table.add_row("", number, "reference", "", "", "", "", f"{title}: printed, no cell of the study")
+    printed_only = [f"{reference.title}: {cut(reference.paper_dice)}" for reference in study.references]
+    if printed_only:
+        table.caption = "\n".join(("Printed in the paper, no cell of the study:", *printed_only))
     return table
 
 
