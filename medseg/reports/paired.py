@@ -13,7 +13,7 @@ from medseg.studies.study import Study
 
 # Where the interval lies.
 SIDES = {1: "above", 0: "holds zero", -1: "below"}
-SIDE, SIGN = "side of zero", "same sign as paper"
+SIDE, SIGN, EACH = "side of zero", "same sign as paper", "seed: points"
 # Columns that a page names once where every row says the same.
 OFTEN_SAME = {"seeds": "seeds", "counted": "counted", "over": "interval and t-test over"}
 # Dice of every patient in percent, by seed; a case where names of cases tell no patients apart.
@@ -63,7 +63,8 @@ def pieces(table: pd.DataFrame, *lists: str) -> list[pd.DataFrame | Said]:
     """What a page shows of a table of differences: the rows that were run, then what is said of all of them.
 
     A line under the table holds the columns in which every row says the same, and how many differences wait
-    for runs. With one seed in every row the points of each seed are those of the row and are left out.
+    for runs. Where every row has the same seeds, it names them, and the column of their points does not; with
+    one seed these are the points of the row and are left out.
 
     Args:
         table: of `paired_table`, or several of them joined with the name of the data set in front.
@@ -73,9 +74,13 @@ def pieces(table: pd.DataFrame, *lists: str) -> list[pd.DataFrame | Said]:
     if len(run):
         same = [name for name in OFTEN_SAME if run[name].nunique() == 1]
         lines = [f"{OFTEN_SAME[name]}: {run[name].iloc[0]}" for name in same]
-        if (run["seeds"] == "1").all():
-            named = sorted(set(run["seed: points"].str.partition(":")[0]))
-            lines[0], same = f"seeds: 1 ({', '.join(named)})", [*same, "seed: points"]
+        named = run[EACH].str.replace(r": [^,]*", "", regex=True)
+        if named.nunique() == 1:
+            lines[0] = f"seeds: {run['seeds'].iloc[0]} ({named.iloc[0]})"
+            of_each = run[EACH].str.replace(r"\w+: ", "", regex=True)
+            run = run.assign(**{EACH: of_each}).rename(columns={EACH: "at each seed"})
+            if "," not in named.iloc[0]:
+                same.append("at each seed")
         run = run.drop(columns=same)
         run = run.loc[:, (run != "").any()]
     if len(run) < len(table):
@@ -151,7 +156,7 @@ def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[st
         "95 % interval": f"{signed(found.low)} to {signed(found.high)}",
         SIDE: _at(found, SIDES[found.sign]),
         "over": found.over.replace("case", unit),
-        "seed: points": ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
+        EACH: ", ".join(f"{s}: {signed(d)}" for s, d in zip(seeds, found.per_seed, strict=True)),
         "seeds": str(found.n_seeds),
         "counted": f"{found.n} {unit}s",
         "t-test p": _p(found.t_p),

@@ -115,8 +115,16 @@ def test_a_page_names_once_what_every_row_says(tiny_run, study):
         "1 of 3 differences are not run.*"
     )
     assert {"points", "95 % interval", "side of zero"} < set(shown) and len(shown) == 2
-    assert not {"over", "counted", "seeds", "seed: points"} & set(shown)
+    assert not {"over", "counted", "seeds", "seed: points", "at each seed"} & set(shown)
     assert listed == readings(found)
+
+
+def test_a_page_names_the_seeds_once_where_every_row_has_them(tiny_run, study):
+    runs = [("transfer_depth", 910, 0.02), ("transfer", 910, 0.0), ("transfer_depth", 1234, 0.04)]
+    records = [as_result(tiny_run.record, study, *run) for run in [*runs, ("transfer", 1234, 0.0)]]
+    shown, said = pieces(paired_table(study, records, "colab", [PAIR]))
+    assert shown["at each seed"].tolist() == ["+4.00, +2.00"] and "seed: points" not in shown
+    assert said._repr_markdown_().startswith("*seeds: 2 (1234, 910); ")
 
 
 def test_a_page_keeps_a_column_whose_rows_differ(tiny_run, study):
