@@ -12,9 +12,8 @@ allocated.
 
 After that one more step is counted: parameters, gradients, optimiser state, what autograd keeps, and the
 bytes of tensors alive at one time at most (medseg.reports.step_memory). A count knows no buffers of one
-operation. What is resident lies above it: the C library keeps freed blocks that lie between live ones, and
-how many differs from process to process. So each side has several processes, and the median of their peaks
-counts.
+operation. What is resident lies above it, and differs from process to process: each side has several, and
+the median of their peaks counts.
 """
 
 import statistics

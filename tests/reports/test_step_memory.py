@@ -99,7 +99,7 @@ def test_frozen_linear_layers_do_not_keep_their_inputs(precision):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_peak_lies_between_what_must_live_at_one_time_and_all(method, precision):
+def test_the_peak_holds_what_must_live_at_one_time(method, precision):
     found = counted(method, precision, batch=8)
     start_of_the_way_back = sum(found[name] for name in COLUMNS if name != "gradients")
     step_of_adam = sum(found[name] for name in ("parameters", "gradients", "optimiser"))
