@@ -16,7 +16,7 @@ from medseg.errors import InputError
 from medseg.metrics.summary import case_means
 from medseg.records.schema import Part, Record
 from medseg.reports import tables
-from medseg.reports.paired import SIDE, SIGN, paired, paired_table
+from medseg.reports.paired import SIDE, SIGN, compared, dice_by_cell, paired_table
 from medseg.studies.study import Study
 
 REFERENCE = "chosen"
@@ -93,9 +93,9 @@ def _draw_differences(
     axes: Axes, at: np.ndarray, part: Study, records: Sequence[Record], profile: str, chosen: str, title: str
 ) -> None:
     """One curve of a sweep, with intervals over cases; the chosen cell is zero where it was run."""
-    rows = []
+    dice, rows = dice_by_cell(part, records, profile), []
     for place, cell in zip(at, part.cells, strict=True):
-        _, found = paired(part, records, profile, cell.cell, chosen)
+        _, found = compared(dice[cell.cell], dice[chosen], part.seeds)
         if found is not None and found.mean is not None:
             mean = found.mean
             ends = [0.0 if end is None else abs(end - mean) for end in (found.low, found.high)]

@@ -13,13 +13,12 @@ from medseg.config import ModelConfig, RunConfig
 from medseg.data.catalog import DATASETS
 from medseg.records.schema import Record
 from medseg.reports.ablations import Found
-from medseg.reports.paired import OfSeeds, compared, dice_of_seeds, paired
+from medseg.reports.paired import OfSeeds, compared, dice_by_cell
 from medseg.reports.tables import NOT_RUN, cut, signed
 from medseg.segmenter import count_parameters, unfilled
 from medseg.studies.fitted import fitted_to
 from medseg.studies.patients import unit_of
-from medseg.studies.schedule import answering
-from medseg.studies.status import states
+from medseg.studies.status import CellState, states
 from medseg.studies.study import Study, project_root
 from medseg.tuning import tuned_state
 
@@ -39,8 +38,8 @@ EQUAL_TIME = [
 ]  # fmt: skip
 
 
-class Near(NamedTuple):
-    """A network that trained for about so many steps: its Dice, over all and by seed and patient."""
+class Length(NamedTuple):
+    """A network that trained for so many steps: its Dice, over all and by seed and patient."""
 
     steps: int
     dice: float
@@ -54,9 +53,15 @@ def choice_table(study: Study, records: Sequence[Record], profile: str) -> pd.Da
     counted, of networks without records too. The rest is measured: seconds a step and minutes of training are
     means over seeds, peak memory is the largest.
     """
-    numbers, measured = _numbers(study, records, profile), ["s per step", "train min", "peak GB"]
+    found = states(study, records, profile)
+    return _choice_text(found, _numbers(study, found, profile))
+
+
+def _choice_text(found: Sequence[CellState], numbers: pd.DataFrame) -> pd.DataFrame:
+    """`choice_table` of cells and their numbers, in one order."""
+    measured = ["s per step", "train min", "peak GB"]
     shown = pd.DataFrame("", index=numbers.index, columns=COLUMNS)
-    for state, title in zip(states(study, records, profile), numbers.index, strict=True):
+    for state, title in zip(found, numbers.index, strict=True):
         row = numbers.loc[title]
         shown.loc[title, "seeds"] = f"{len(state.seeds_done)} of {len(state.seeds_wanted)}"
         shown.loc[title, "sees neighbours"] = "yes" if row["sees neighbours"] else "no"
@@ -97,23 +102,25 @@ def within(
         `told apart` says whether the interval of the paired difference to the first, over cases, leaves zero
         out. Where it does not, the records give no reason to prefer the first.
     """
-    numbers, shown = _numbers(study, records, profile), choice_table(study, records, profile)
+    found = states(study, records, profile)
+    numbers = _numbers(study, found, profile)
+    shown = _choice_text(found, numbers)
     fits = numbers["file MB"] <= file_mb
     fits &= ~(numbers["peak GB"] > memory_gb) & ~(numbers["train min"] > minutes)
     order = numbers[fits].sort_values("Dice", ascending=False, kind="stable", na_position="last")
     table = shown.loc[order.index].reindex(columns=FITS, fill_value="")
     run = list(order.index[order["Dice"].notna()])
     table["fits"] = ["yes" if title in run else "not measured" for title in table.index]
-    names = {cell.title: cell.cell for cell in study.cells}
+    names, dice = {cell.title: cell.cell for cell in study.cells}, dice_by_cell(study, records, profile)
     if run:
         table.loc[run[0], "told apart"] = "first"
     for title in run[1:]:
-        _, found = paired(study, records, profile, names[title], names[run[0]])
-        if found is None:
+        _, apart = compared(dice[names[title]], dice[names[run[0]]], study.seeds)
+        if apart is None:
             table.loc[title, "behind the first"] = NO_COMMON_SEED
             continue
-        interval = f"{signed(found.low)} to {signed(found.high)}"
-        table.loc[title, FITS[4:7]] = [signed(found.mean), interval, "yes" if found.sign else "no"]
+        interval = f"{signed(apart.low)} to {signed(apart.high)}"
+        table.loc[title, FITS[4:7]] = [signed(apart.mean), interval, "yes" if apart.sign else "no"]
     return table.rename_axis("model")
 
 
@@ -164,8 +171,9 @@ def equal_time_table(
         "not run" as the Dice of a cell without a record, and of steps that no study has. Where both are
         there, the paired difference of the cell and full tuning at those steps, at the seeds of both.
     """
-    (full,) = study.choose([whole])
-    steps, rows = study.config(full, 0, profile).train.steps, {}
+    asked, rows = study.config(study.choose([whole])[0], 0, profile), {}
+    lengths = _lengths([(study, records), *others], asked, profile)
+    dice = dice_by_cell(study, records, profile)
     for cell, state in zip(study.cells, states(study, records, profile), strict=True):
         if cell.cell == whole:
             continue
@@ -174,12 +182,11 @@ def equal_time_table(
         if m:
             row["Dice per case"] = cut(100 * m.dice)
         if own and of_full:
-            wanted = steps * own / of_full
+            wanted = asked.train.steps * own / of_full
             row |= {"s per step": cut(own, 3), STEPS: f"{wanted:.0f}", "Dice of those": NOT_RUN}
-            near = _nearest([(study, records), *others], study, whole, wanted, profile)
-            if near:
-                of_cell = dice_of_seeds(answering(study, records, profile), cell.cell)
-                row |= _beside(near, of_cell, study)
+            near = min(lengths, key=lambda run: abs(run.steps - wanted), default=None)
+            if near and abs(near.steps - wanted) <= NEAR * wanted:
+                row |= _beside(near, dice[cell.cell], study)
         rows[cell.title] = row
     return pd.DataFrame(rows).T.rename_axis("model")
 
@@ -236,10 +243,10 @@ def _counted(text: str) -> tuple[int, int, int, bool]:
     return count_parameters(network, trainable_only=True), alone, held, sees
 
 
-def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFrame:
+def _numbers(study: Study, found: Sequence[CellState], profile: str) -> pd.DataFrame:
     """By title: what was counted, and what was measured, NaN where it was not."""
     rows = {}
-    for cell, state in zip(study.cells, states(study, records, profile), strict=True):
+    for cell, state in zip(study.cells, found, strict=True):
         config = fitted_to(study.config(cell, study.seeds[0], profile), DATASETS[study.dataset])
         tuned, alone, held, sees = _counted(config.model.model_dump_json())
         row = {
@@ -256,22 +263,27 @@ def _numbers(study: Study, records: Sequence[Record], profile: str) -> pd.DataFr
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def _nearest(found: Sequence[Found], study: Study, whole: str, steps: float, profile: str) -> Near | None:
-    """The network of a cell, trained for the number of steps nearest to one; None without one."""
-    asked = study.config(study.choose([whole])[0], 0, profile)
-    near: list[tuple[float, Near]] = []
-    for other, records in found:
-        for cell, state in zip(other.cells, states(other, records, profile), strict=True):
-            config = other.config(cell, 0, profile)
-            same = asked.train.model_copy(update={"steps": config.train.steps})
-            off = abs(config.train.steps - steps) / steps
-            if config == asked.model_copy(update={"train": same}) and state.measured and off <= NEAR:
-                dice = dice_of_seeds(answering(other, records, profile), cell.cell)
-                near.append((off, Near(config.train.steps, state.measured.dice, dice)))
-    return min(near, key=lambda pair: pair[0])[1] if near else None
+def _lengths(found: Sequence[Found], asked: RunConfig, profile: str) -> list[Length]:
+    """What was recorded of a configuration, for every number of steps that a study asks."""
+    lengths = list[Length]()
+    for study, records in found:
+        steps = {cell.cell: _steps_of_same(study.config(cell, 0, profile), asked) for cell in study.cells}
+        same = study.model_copy(update={"cells": tuple(c for c in study.cells if steps[c.cell])})
+        dice = dice_by_cell(same, records, profile)
+        for state in states(same, records, profile):
+            if state.measured and (number := steps[state.cell]):
+                lengths.append(Length(number, state.measured.dice, dice[state.cell]))
+    return lengths
 
 
-def _beside(near: Near, of_cell: OfSeeds, study: Study) -> dict[str, str]:
+def _steps_of_same(config: RunConfig, asked: RunConfig) -> int | None:
+    """The steps of a configuration that is another's but for them; None where more differs."""
+    steps = config.train.steps
+    same = asked.model_copy(update={"train": asked.train.model_copy(update={"steps": steps})})
+    return steps if config == same else None
+
+
+def _beside(near: Length, of_cell: OfSeeds, study: Study) -> dict[str, str]:
     """Full tuning for about the time of a cell, and the difference of the cell to it; text."""
     shown = {"Dice of those": f"{cut(100 * near.dice)} at {near.steps} steps"}
     if not of_cell:

@@ -1,6 +1,6 @@
 """Two cells of a study compared over cases and seeds: the table of differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -50,10 +50,10 @@ def paired_table(
         parts: of the split that are compared, all where none is named.
     """
     cells, unit = {cell.cell: cell for cell in study.cells}, unit_of(study.dataset)
-    rows = []
+    dice, rows = dice_by_cell(study, records, profile, parts), []
     for first, second in pairs:
         row = {"difference": f"{cells[first].title} minus {cells[second].title}"}
-        seeds, found = paired(study, records, profile, first, second, parts)
+        seeds, found = compared(dice[first], dice[second], study.seeds)
         row |= {"points": NOT_RUN} if found is None else _shown(seeds, found, unit)
         rows.append(row | _beside_print(found, cells[first].paper_dice, cells[second].paper_dice))
     return pd.DataFrame(rows).fillna("").set_index("difference")
@@ -115,14 +115,6 @@ def _said(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def paired(
-    study: Study, records: Sequence[Record], profile: str, first: str, second: str, parts: Sequence[Part] = ()
-) -> tuple[list[int], CrossedDifference | None]:
-    """The seeds that two cells of a study have, and the difference of their Dice in points."""
-    kept = answering(study, records, profile)
-    return compared(dice_of_seeds(kept, first, parts), dice_of_seeds(kept, second, parts), study.seeds)
-
-
 def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], CrossedDifference | None]:
     """The seeds that both have, in the order given, and the difference a - b; None without such a seed."""
     seeds = [seed for seed in order if seed in a and seed in b]
@@ -135,19 +127,29 @@ def compared(a: OfSeeds, b: OfSeeds, order: Sequence[int]) -> tuple[list[int], C
     return seeds, paired_over_seeds(first, second)
 
 
-def dice_of_seeds(records: Sequence[Record], cell: str, parts: Sequence[Part] = ()) -> OfSeeds:
-    """Dice of every patient of one cell, by seed, from the records of one study and profile.
+def dice_by_cell(
+    study: Study, records: Iterable[Record], profile: str, parts: Sequence[Part] = ()
+) -> dict[str, OfSeeds]:
+    """Dice of every patient by seed, of each cell of a study; empty for a cell without a record.
 
     Args:
-        records: of `answering`.
-        cell: its name.
+        study: a study, or one table of it.
+        records: what was found.
+        profile: budget.
         parts: of the split, all where none is named.
     """
-    kept = (r for r in records if r.identity.cell == cell and r.outcome.status == "done")
+    of_cell: dict[str, list[Record]] = {cell.cell: [] for cell in study.cells}
+    for record in answering(study, records, profile):
+        if record.outcome.status == "done":
+            of_cell[record.identity.cell].append(record)
     return {
-        seed: {patient: None if dice is None else 100 * dice for patient, dice in found.items()}
-        for seed, found in dice_by_seed(kept, *parts).items()
+        cell: {seed: _percent(found) for seed, found in dice_by_seed(own, *parts).items()}
+        for cell, own in of_cell.items()
     }
+
+
+def _percent(shares: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {patient: None if dice is None else 100 * dice for patient, dice in shares.items()}
 
 
 def _shown(seeds: Sequence[int], found: CrossedDifference, unit: str) -> dict[str, str]:
