@@ -38,7 +38,8 @@ def run_notebook(
     """Execute a notebook with parameters and write it, with its outputs, to `target`.
 
     The kernel runs the Python of this process, whatever kernels are registered. Times, machine paths and
-    widget state are left out of the result, so that equal runs give equal files.
+    widget state are left out of the result, so that equal runs give equal files. What the page writes to
+    temporary files and folders goes with the run.
 
     Args:
         source: the notebook, with one cell tagged `parameters`.
@@ -55,11 +56,16 @@ def run_notebook(
     """
     source, target = Path(source), Path(target)
     failed = target.with_suffix(".failed.ipynb")
-    with tempfile.TemporaryDirectory(prefix="medseg-page-") as folder, _jupyter_in(Path(folder)):
+    # A process of the page that has not ended yet may still write while the folder is removed.
+    temporary = tempfile.TemporaryDirectory(prefix="medseg-page-", ignore_cleanup_errors=True)
+    with temporary as folder, _jupyter_in(Path(folder)):
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        settings = {"TMPDIR": str(scratch), **(env or {})}
         prepared, running = Path(folder) / "prepared.ipynb", Path(folder) / "running.ipynb"
         prepared.write_text(nbformat.writes(_read(source)), encoding="utf-8")
         changed = _changed_parameters(source.name, prepared, parameters)
-        problem = _execute(prepared, running, changed, timeout_s, cwd or source.parent, env or {})
+        problem = _execute(prepared, running, changed, timeout_s, cwd or source.parent, settings)
         notebook = nbformat.read(running, as_version=4) if running.exists() else None
     if problem is None:
         assert notebook is not None

@@ -59,6 +59,22 @@ def test_working_folder_and_environment(tmp_path):
     assert printed.split() == [str(folder.resolve()), "yes"]
 
 
+@pytest.mark.parametrize("cell", ["", "\nraise OSError('full')"])
+def test_temporary_folders_of_a_page_go_with_its_run(tmp_path, cell):
+    source = page(
+        tmp_path,
+        "import pathlib, tempfile\nwork = pathlib.Path(tempfile.mkdtemp())\n"
+        "(work / 'weights').write_text('w')\n(pathlib.Path.cwd() / 'where').write_text(str(work))" + cell,
+    )
+    if cell:
+        with pytest.raises(PageError):
+            run_notebook(source, tmp_path / "o.ipynb", {})
+    else:
+        run_notebook(source, tmp_path / "o.ipynb", {})
+    where = (tmp_path / "where").read_text()
+    assert where and not os.path.exists(where)
+
+
 def test_a_registered_kernel_of_the_user_is_not_taken(tmp_path, monkeypatch):
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
